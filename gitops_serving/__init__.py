@@ -1,0 +1,1 @@
+"""A rollout controller for KServe: Git is its ledger, Prometheus its memory, the cluster its effect."""
