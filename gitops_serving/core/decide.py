@@ -1,0 +1,158 @@
+"""The one place where a rollout is steered.
+
+`decide` is total and pure: for every situation it names exactly one next move,
+and it neither reads a clock nor raises.  Read it from top to bottom: each line
+may rely on all lines above it having said no.
+
+A failing verdict outranks a hold, because a hold stops progress and not safety.
+Going up waits until what was appended last has arrived in the cluster; going
+back, starting over and a person's abort do not wait for it.  A revision becomes
+stable only when the cluster says that all traffic is on it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from .model import (
+    Abort,
+    Adopt,
+    Decision,
+    Drop,
+    Outcome,
+    Promote,
+    Refuse,
+    Repair,
+    Request,
+    Settle,
+    Shift,
+    Situation,
+    Wait,
+)
+from .rollout import arrived, restored
+
+if TYPE_CHECKING:
+    from .model import Canary, Policy
+
+UNGUARDED = timedelta(minutes=30)  # how long a canary may stand without a valid policy; a guess
+
+
+def decide(seen: Situation) -> Decision:
+    """Name the next move of one rollout."""
+    rollout, live = seen.rollout, seen.live
+    stable, canary = rollout.stable, rollout.canary
+    if stable is None:
+        same = live.settled and live.latest == live.baseline == rollout.wanted
+        return Adopt() if same else Wait(_unadopted(seen))
+    if canary is not None and canary.weight == 100 and live.known and live.baseline == canary.revision:
+        return Promote()
+    if rollout.wanted == stable.revision:
+        return _restore(seen)
+    if canary is not None and canary.revision == rollout.wanted:
+        return _trial(seen, canary)
+    if rollout.wanted in rollout.rejected:
+        return Refuse("this revision was rejected before; ask for a retry to try it again")
+    return _admit(seen)
+
+
+def _unadopted(seen: Situation) -> str:
+    """Say why a service is not taken over yet."""
+    live = seen.live
+    if not live.known:
+        return f"the cluster does not answer: {live.why}"
+    if live.baseline is None:
+        return live.failure or "the first revision is starting"
+    if live.content != seen.rollout.wanted:
+        return "out of sync: the cluster runs something else than Git holds; push what it runs, or delete it there"
+    return "the cluster is not at rest yet"
+
+
+def _restore(seen: Situation) -> Decision:
+    """Git wants the stable revision: bring everything back to it, then leave no trace."""
+    rollout, live = seen.rollout, seen.live
+    if rollout.canary is not None:
+        return Abort("the stable revision was pushed back")
+    if not rollout.admitted:
+        return Repair("owned fields were edited")
+    if not rollout.settling:
+        return Wait("nothing to roll out")
+    return Settle() if restored(rollout, live) else Wait("the stable revision is coming back")
+
+
+def _admit(seen: Situation) -> Decision:
+    """Git wants a revision that is not on trial: put it on trial, once that is safe."""
+    rollout, live, policy = seen.rollout, seen.live, seen.policy
+    stable, canary = rollout.stable, rollout.canary
+    assert stable is not None
+    seated = live.known and live.baseline == stable.revision
+    ready = seated and (canary is not None or live.latest == stable.revision)
+    if rollout.settling and canary is None:
+        back = restored(rollout, live)
+        return Settle() if back else Wait("the stable revision is coming back; then the new one")
+    stopped = seen.gate or ("held" if rollout.held else None)
+    if canary is None and rollout.asked is Request.PROMOTE:
+        return Shift(100, "a person asked for it")
+    if canary is None and rollout.direct and ready and not stopped:
+        return Shift(100, rollout.direct)
+    if stopped is None and policy is None:
+        stopped = "no valid policy"
+    if stopped is None and seen.verdict.outcome is Outcome.BLIND:
+        stopped = f"{seen.verdict.because}; no rollout starts blind"
+    if ready and policy is not None and not stopped:
+        return Shift(policy.steps[0].weight, "a new revision was pushed")
+    if canary is not None:
+        if seen.verdict.outcome is Outcome.FAIL:
+            return Drop(seen.verdict.because, rejects=True)
+        if rollout.asked is Request.ABORT:
+            return Drop("a person asked for it", rejects=True)
+        if live.known and live.baseline is not None and not seated:
+            return Drop("the cluster fell back while a newer revision was pushed")
+    return Wait(stopped or "the stable revision is not in place")
+
+
+def _trial(seen: Situation, canary: Canary) -> Decision:
+    """The revision that Git wants is on trial: first everything that ends it."""
+    rollout, live, verdict = seen.rollout, seen.live, seen.verdict
+    stable = rollout.stable
+    assert stable is not None
+    if verdict.outcome is Outcome.FAIL:
+        return Abort(verdict.because, rejects=True)
+    lost = live.known and live.baseline not in (None, stable.revision) and live.latest != stable.revision
+    if lost and canary.weight < 100:
+        return Abort("the cluster fell back to another revision")
+    if rollout.asked is Request.ABORT:
+        return Abort("a person asked for it", rejects=True)
+    if not rollout.admitted:
+        return Wait("owned fields were edited by hand")
+    if live.refused:
+        return Abort(f"the cluster refused it: {live.refused}", rejects=True)
+    if rollout.asked is Request.PROMOTE and arrived(rollout, live) and canary.weight < 100:
+        return Shift(100, "a person asked for it")
+    if rollout.held or seen.gate:
+        return Wait(seen.gate or "held")
+    if seen.policy is None:
+        late = seen.now - canary.since > UNGUARDED
+        return Abort("no valid policy") if late else Wait("no valid policy")
+    return _progress(seen, canary, seen.policy)
+
+
+def _progress(seen: Situation, canary: Canary, policy: Policy) -> Decision:
+    """Nothing ends the trial: is it there yet, do we know enough, is it time."""
+    rollout, live, verdict = seen.rollout, seen.live, seen.verdict
+    begun = max(canary.since, live.since or canary.since)
+    if not arrived(rollout, live):
+        if live.created != canary.label or live.ready:
+            return Wait("the cluster is catching up")
+        late = live.known and seen.now - begun > policy.ready_within
+        return Abort("not ready in time", rejects=True) if late else Wait(live.failure or "the canary is starting")
+    if canary.weight == 100:
+        return Wait("the canary is taking over")
+    if verdict.outcome is Outcome.BLIND:
+        return Wait(verdict.because)
+    if verdict.outcome is Outcome.SILENT:
+        return Abort("no evidence in time") if verdict.silent_for > policy.patience else Wait(verdict.because)
+    if seen.now - begun < policy.step_at(canary.weight).dwell:
+        return Wait("healthy, dwelling")
+    above = [s for s in policy.steps if s.weight > canary.weight]
+    return Shift(above[0].weight, verdict.because) if above else Shift(100, f"all steps passed; {verdict.because}")

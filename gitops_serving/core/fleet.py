@@ -1,0 +1,122 @@
+"""One environment at one commit: its services, and which policy each follows.
+
+Environment, policies and manifests are read from the same tree, so that one commit
+defines everything.  What is wrong with a policy stops the services that follow it,
+and no others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from . import environment as environments
+from . import policy as policies
+from .environment import Environment
+from .errors import Invalid
+from .model import Policy, Rollout
+from .rollout import read_rollouts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from .rollout import Files
+
+_read_environment = lru_cache(maxsize=256)(environments.read_environment)
+_read_policy = lru_cache(maxsize=1024)(policies.read_policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Everything that the tree says of one environment."""
+
+    environment: Environment | Invalid
+    rollouts: Mapping[str, Rollout | Invalid]
+    policies: Mapping[str, Policy | Invalid]
+    unnamed: tuple[Invalid, ...] = ()  # policy files that do not even tell their name
+
+
+def environment_names(tree: Files) -> list[str]:
+    """List the environments of a tree: the folders below clusters/ that hold a cluster.yaml."""
+    parts = [path.split("/") for path in tree.paths("clusters/")]
+    return sorted(p[1] for p in parts if len(p) == 3 and p[2] == "cluster.yaml")
+
+
+def read_environment(tree: Files, name: str) -> Environment | Invalid:
+    """Read the environment's own file."""
+    path = f"clusters/{name}/cluster.yaml"
+    source = tree.read(path)
+    if source is None:
+        known = ", ".join(environment_names(tree)) or "none"
+        return Invalid(
+            f"there is no environment {name}", code="missing", path=path, remedy=f"add the file; there are: {known}"
+        )
+    try:
+        return _read_environment(source, path)
+    except Invalid as error:
+        return error
+
+
+def read_fleet(tree: Files, name: str, now: datetime) -> Fleet:
+    """Read an environment with its services and policies; never raises."""
+    environment = read_environment(tree, name)
+    rollouts = read_rollouts(tree, name, now)
+    if isinstance(environment, Environment) and environment.namespaces:
+        for service in rollouts:
+            if service.split("/")[0] not in environment.namespaces:
+                rollouts[service] = _foreign(service, environment)
+    found, unnamed = _policies(tree)
+    return Fleet(environment=environment, rollouts=rollouts, policies=found, unnamed=unnamed)
+
+
+def _foreign(service: str, environment: Environment) -> Invalid:
+    return Invalid(
+        f"{service} is outside the namespaces of environment {environment.name}",
+        code="namespace",
+        path=f"clusters/{environment.name}/cluster.yaml",
+        remedy="add the namespace to spec.cluster.namespaces, or move the service",
+    )
+
+
+def _policies(tree: Files) -> tuple[dict[str, Policy | Invalid], tuple[Invalid, ...]]:
+    """Read policies/*.yaml by name; an invalid one keeps the name of its file."""
+    found: dict[str, Policy | Invalid] = {}
+    unnamed: list[Invalid] = []
+    for path in tree.paths("policies/"):
+        if path.count("/") != 1 or not path.endswith((".yaml", ".yml")):
+            continue
+        try:
+            policy = _read_policy(tree.read(path) or b"", path)
+        except Invalid as error:
+            found[path.split("/")[1].rsplit(".", 1)[0]] = error
+            unnamed.append(error)
+            continue
+        if policy.name in found and isinstance(found[policy.name], Policy):
+            found[policy.name] = Invalid(
+                f"two policies are named {policy.name}", code="duplicate", path=path, remedy="rename one of them"
+            )
+        else:
+            found.setdefault(policy.name, policy)
+    return found, tuple(unnamed)
+
+
+def policy_of(fleet: Fleet, rollout: Rollout) -> Policy | Invalid:
+    """Find the policy that a service follows, or say what is wrong with it."""
+    if isinstance(fleet.environment, Invalid):
+        return fleet.environment
+    namespace, name = rollout.service.split("/")
+    document = rollout.documents.get(rollout.wanted) or {}
+    labels = (document.get("metadata") or {}).get("labels") or {}
+    bound = environments.policy_for(fleet.environment, namespace, name, labels)
+    path = f"clusters/{fleet.environment.name}/cluster.yaml"
+    if bound is None:
+        return Invalid("no policy matches", code="policy", path=path, remedy="add a last binding without match")
+    found = fleet.policies.get(bound)
+    if found is not None:
+        return found
+    known = ", ".join(sorted(fleet.policies)) or "none"
+    return Invalid(
+        f"there is no policy {bound}", code="policy", path=path, remedy=f"add policies/{bound}.yaml; there are: {known}"
+    )

@@ -1,0 +1,214 @@
+"""Readings held against limits: what the measurements of one step say together.
+
+Four outcomes.  FAIL: the canary is measurably worse than its limits allow.  BLIND:
+Prometheus did not answer, or has scraped nothing of late; that is our fault and
+never the canary's.  SILENT: it answers, and there is too little to judge.  PASS:
+every measurement could be taken and held.  A failure that was measured stands even
+while another query is blind.
+
+Everything is a pure function of samples: counters since the present weight
+arrived, increments per series (a decrease is a restart, and counts from zero).
+The thresholds here are plain ones; sequential statistics take their place in
+`_errors` and `_latency` without anything else having to change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from .model import Measurement, Outcome, Reading, Verdict
+from .plan import WITNESS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from .model import Metric, Policy, Series
+    from .plan import Window
+
+STALE_AFTER = timedelta(seconds=15)  # beyond two steps: three scrapes at Prometheus's usual five seconds
+QUANTILE = 0.99
+RANK = {Outcome.FAIL: 0, Outcome.BLIND: 1, Outcome.SILENT: 2, Outcome.PASS: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """What one revision did in the window."""
+
+    requests: float
+    value: float | None  # None: nothing to form a value of
+
+
+def judge(policy: Policy | None, readings: Mapping[str, Reading], seen: Window | None, held: timedelta) -> Verdict:
+    """Say what the readings of one step mean; ``held`` is taken off the time that counts as silent."""
+    witness = readings.get(WITNESS)
+    if witness is None:
+        return Verdict(Outcome.SILENT, "nothing is measured now")
+    points = [t for series in witness.series for t, _ in series.samples]
+    blind = _blindness(witness, points, seen)
+    if blind:
+        return Verdict(Outcome.BLIND, blind)
+    if seen is None or policy is None:
+        return Verdict(Outcome.SILENT, "nothing to measure at this weight yet")
+    measurements = tuple(m for metric in policy.metrics for m in _measure(metric, policy, readings, points))
+    outcome = min((m.outcome for m in measurements), key=RANK.__getitem__, default=Outcome.SILENT)
+    because = "; ".join(m.because for m in measurements if m.outcome is outcome) or "the policy measures nothing"
+    scraped = seen.step * len(set(points))
+    silent_for = max(scraped - held, timedelta()) if outcome is Outcome.SILENT else timedelta()
+    counted = tuple(sum(_by(readings, f"errors/{arm}", points, "").values()) for arm in ("canary", "stable"))
+    return Verdict(outcome, because, silent_for, measurements, (counted[0], counted[1]))
+
+
+def _blindness(witness: Reading, points: list[float], seen: Window | None) -> str | None:
+    """Say why nothing can be seen; None: Prometheus scrapes and answers."""
+    if witness.blind:
+        return witness.cause
+    if not points:
+        return witness.cause or "Prometheus answers, and has scraped nothing lately"
+    if seen is not None:
+        behind = seen.end.timestamp() - max(points)
+        if behind > (2 * seen.step + STALE_AFTER).total_seconds():
+            return f"Prometheus has scraped nothing for {behind:.0f} s"
+    return None
+
+
+def _measure(
+    metric: Metric, policy: Policy, readings: Mapping[str, Reading], points: list[float]
+) -> Iterable[Measurement]:
+    """Hold one metric against stable, against its limit, or both."""
+    needed = [f"{metric.signal}/canary", f"{metric.signal}/stable", "errors/canary", "errors/stable"]
+    for name in needed:
+        reading = readings.get(name, Reading(cause="the query was not asked", blind=True))
+        if reading.blind:
+            yield Measurement(metric=metric.name, outcome=Outcome.BLIND, because=f"{metric.name}: {reading.cause}")
+            return
+    value, unit = SIGNALS[metric.signal]
+    canary = _Arm(*value(readings, f"{metric.signal}/canary", points))
+    stable = _Arm(*value(readings, f"{metric.signal}/stable", points))
+    if metric.tolerance is not None:
+        yield _compare(metric, policy, unit, canary, stable)
+    if metric.maximum is not None:
+        yield _limit(metric, policy, unit, canary, stable)
+
+
+def _silence(metric: Metric, policy: Policy, arms: dict[str, _Arm], unit: str) -> Measurement | None:
+    """Say what is missing before anything may pass or fail; None: there is enough."""
+    for name, arm in arms.items():
+        if arm.requests < policy.min_requests or arm.value is None:
+            because = f"{metric.name}: {arm.requests:.0f} of {policy.min_requests} requests needed of {name}"
+            return Measurement(metric=metric.name, outcome=Outcome.SILENT, because=because, unit=unit)
+    return None
+
+
+def _compare(metric: Metric, policy: Policy, unit: str, canary: _Arm, stable: _Arm) -> Measurement:
+    """Hold the canary against stable in the same window."""
+    silence = _silence(metric, policy, {"the canary": canary, "stable": stable}, unit)
+    if silence is not None or canary.value is None or stable.value is None:
+        return silence or Measurement(metric=metric.name, outcome=Outcome.SILENT, because="no value", unit=unit)
+    limit = stable.value * (1 + (metric.tolerance or 0)) + metric.at_least
+    said = (
+        f"{metric.name} {amount(canary.value, unit)} of {canary.requests:,.0f} requests "
+        f"(stable {amount(stable.value, unit)}, limit {amount(limit, unit)})"
+    )
+    return _held_against(metric, said, unit, canary=canary.value, stable=stable.value, limit=limit)
+
+
+def _limit(metric: Metric, policy: Policy, unit: str, canary: _Arm, stable: _Arm) -> Measurement:
+    """Hold the canary against an absolute limit; where stable breaks it too, an abort would cure nothing."""
+    silence = _silence(metric, policy, {"the canary": canary}, unit)
+    limit = metric.maximum
+    if silence is not None or canary.value is None or limit is None:
+        return silence or Measurement(metric=metric.name, outcome=Outcome.SILENT, because="no value", unit=unit)
+    said = (
+        f"{metric.name} {amount(canary.value, unit)} of {canary.requests:,.0f} requests (limit {amount(limit, unit)})"
+    )
+    if canary.value > limit and stable.value is not None and stable.value > limit:
+        said += f"; stable breaks it too ({amount(stable.value, unit)}), so the canary is not to blame"
+        return Measurement(
+            metric=metric.name,
+            outcome=Outcome.SILENT,
+            because=said,
+            canary=canary.value,
+            stable=stable.value,
+            limit=limit,
+            unit=unit,
+        )
+    return _held_against(metric, said, unit, canary=canary.value, stable=stable.value, limit=limit)
+
+
+def _held_against(
+    metric: Metric, said: str, unit: str, *, canary: float, stable: float | None, limit: float
+) -> Measurement:
+    return Measurement(
+        metric=metric.name,
+        outcome=Outcome.FAIL if canary > limit else Outcome.PASS,
+        because=said,
+        canary=canary,
+        stable=stable,
+        limit=limit,
+        unit=unit,
+    )
+
+
+def amount(value: float, unit: str) -> str:
+    """Write a value as people read it: a ratio in percent, seconds in milliseconds."""
+    if unit == "ratio":
+        return f"{value:.2%}" if value else "0%"
+    return f"{value * 1000:,.0f} ms"
+
+
+def increments(series: Series, witnessed: Iterable[float]) -> float:
+    """Add up a counter's increase over its samples; a decrease is a restart and counts from zero.
+
+    A series that appears after Prometheus had already scraped in this window was born in it, and its first
+    value counts too.
+    """
+    if not series.samples:
+        return 0.0
+    first, last = series.samples[0]
+    total = last if any(point < first for point in witnessed) else 0.0
+    for _, value in series.samples[1:]:
+        total += value - last if value >= last else value
+        last = value
+    return total
+
+
+def _by(readings: Mapping[str, Reading], name: str, points: list[float], label: str) -> dict[str, float]:
+    """Add up the increments of a reading by the value of a label; an empty label adds up all."""
+    earliest = [min(points)] if points else []
+    sums: dict[str, float] = {}
+    for series in readings[name].series:
+        key = series.labels.get(label, "")
+        sums[key] = sums.get(key, 0.0) + increments(series, earliest)
+    return sums
+
+
+def _errors(readings: Mapping[str, Reading], name: str, points: list[float]) -> tuple[float, float | None]:
+    """Share of requests that the server answered with 5xx."""
+    classes = _by(readings, name, points, "response_code_class")
+    requests = sum(classes.values())
+    return requests, classes.get("5xx", 0.0) / requests if requests else None
+
+
+def _latency(readings: Mapping[str, Reading], name: str, points: list[float]) -> tuple[float, float | None]:
+    """Quantile of a histogram in seconds, linear within its bucket; beyond the last edge it is that edge."""
+    buckets = sorted((float(edge), count) for edge, count in _by(readings, name, points, "le").items() if edge)
+    requests = buckets[-1][1] if buckets else 0.0
+    if not requests:
+        return 0.0, None
+    rank, lower, below = QUANTILE * requests, 0.0, 0.0
+    for edge, count in buckets:
+        if count >= rank:
+            if edge == float("inf"):
+                return requests, lower / 1000
+            inside = (rank - below) / (count - below) if count > below else 1.0
+            return requests, (lower + (edge - lower) * inside) / 1000
+        lower, below = edge, count
+    return requests, lower / 1000
+
+
+SIGNALS: dict[str, tuple[Callable[..., tuple[float, float | None]], str]] = {
+    "errors": (_errors, "ratio"),
+    "latency": (_latency, "seconds"),
+}

@@ -1,0 +1,386 @@
+"""What the tree says of every service, what the cluster is owed, and whether it has it.
+
+`read_rollouts` turns the files of one commit into rollouts; `live` turns the
+cluster's own names into our revisions; `due` and `arrived` are the second half of
+the safety argument beside `decide`: nothing reaches the cluster that `due` did not
+name, and nothing counts as done that has not `arrived`.
+
+Convergence is told by revision names, labels and summed traffic, never by
+generations: KServe copies `observedGeneration` from a child object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from . import ledger, manifest, yamltext
+from .errors import Invalid
+from .model import UNREADABLE, Due, Live, Outcome, Owned, Place, Rollout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+    from typing import Protocol
+
+    from .ledger import Record
+    from .model import Canary, Stable, Status, Verdict
+    from .yamltext import Document
+
+    class Files(Protocol):
+        """The part of a tree that is read here."""
+
+        def paths(self, under: str = "") -> Sequence[str]:
+            """List the files below a folder."""
+            ...
+
+        def read(self, path: str) -> bytes | None:
+            """Read a file; None: there is none, or it is too large."""
+            ...
+
+
+parse = lru_cache(maxsize=8192)(yamltext.read)  # equal bytes are parsed once; documents are never changed
+_read_record = lru_cache(maxsize=8192)(ledger.read_record)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One InferenceService in one document of a file."""
+
+    number: int
+    service: str
+    document: Document
+    revision: str  # UNREADABLE: it is invalid
+    owned: Owned = Owned()
+    invalid: Invalid | None = None
+
+
+@lru_cache(maxsize=8192)
+def _scan(source: bytes) -> tuple[Found, ...]:
+    """Find the InferenceServices of a file; equal bytes are scanned once."""
+    found = []
+    for number, document in enumerate(parse(source)):
+        if not manifest.is_inference_service(document.value):
+            continue
+        service = manifest.service_of(document.value)
+        try:
+            manifest.check(document)
+        except Invalid as error:
+            found.append(Found(number=number, service=service, document=document, revision=UNREADABLE, invalid=error))
+            continue
+        revision, owned = manifest.revision_of(document.value), manifest.owned_of(document.value)
+        found.append(Found(number=number, service=service, document=document, revision=revision, owned=owned))
+    return tuple(found)
+
+
+def read_rollouts(tree: Files, environment: str, now: datetime) -> dict[str, Rollout | Invalid]:
+    """Read every service of an environment; one bad file never stops the others."""
+    manifests, broken = _manifests(tree, f"clusters/{environment}/")
+    records = _records(tree, environment)
+    result: dict[str, Rollout | Invalid] = {}
+    for service in sorted(manifests.keys() | records.keys()):
+        record = records.get(service) or ledger.Record(service=service, environment=environment)
+        if isinstance(record, Invalid):
+            result[service] = record
+        else:
+            result[service] = _rollout(record, manifests.get(service, []), broken, now)
+    for path, error in broken.items():  # a file that nobody can read: named after its place
+        result.setdefault("/".join(path.rsplit(".", 1)[0].split("/")[-2:]), error)
+    return result
+
+
+def _manifests(tree: Files, folder: str) -> tuple[dict[str, list[tuple[str, Found]]], dict[str, Invalid]]:
+    """Find the InferenceServices below a folder, and the files that could not be read."""
+    manifests: dict[str, list[tuple[str, Found]]] = {}
+    broken: dict[str, Invalid] = {}
+    for path in tree.paths(folder):
+        if not path.endswith((".yaml", ".yml")) or path == f"{folder}cluster.yaml":
+            continue
+        source = tree.read(path)
+        if source is None:
+            broken[path] = Invalid("the file is too large", code="limits", path=path, remedy="keep it below 1 MiB")
+            continue
+        try:
+            for found in _scan(source):
+                manifests.setdefault(found.service, []).append((path, found))
+        except Invalid as error:
+            broken[path] = error.within(path)
+    return manifests, broken
+
+
+def _records(tree: Files, environment: str) -> dict[str, Record | Invalid]:
+    """Read the records of an environment; a damaged one stops its own service only."""
+    folder = f"rollouts/{environment}/"
+    records: dict[str, Record | Invalid] = {}
+    for path in tree.paths(folder):
+        service = path.removeprefix(folder).removesuffix(".yaml")
+        try:
+            records[service] = _read_record(tree.read(path) or b"", path, environment)
+        except Invalid as error:
+            records[service] = error
+    return records
+
+
+def _rollout(
+    record: Record, manifests: list[tuple[str, Found]], broken: Mapping[str, Invalid], now: datetime
+) -> Rollout | Invalid:
+    """Make one service of its record and its manifest; an invalid head stops what is new, never the watch."""
+    error = _complaint(record, manifests, broken)
+    path, found = manifests[0] if manifests else ("", None)
+    rollout = _recorded(record, Place(path, found.number if found else 0), now)
+    if error is not None or found is None:
+        error = error or Invalid("no manifest", code="missing")
+        return replace(rollout, invalid=error) if record.stable else error
+    subject = record.canary.revision if record.canary else found.revision
+    return replace(
+        rollout,
+        wanted=found.revision,
+        owned=found.owned,
+        direct=_direct(record, found.revision, found.document.value),
+        documents={**rollout.documents, found.revision: found.document.value},
+        asked=record.asked.what if record.asked and record.asked.revision == subject else None,
+    )
+
+
+def _complaint(record: Record, manifests: list[tuple[str, Found]], broken: Mapping[str, Invalid]) -> Invalid | None:
+    """Say what is wrong with a service at the head; None: nothing."""
+    if not manifests:
+        where = ", ".join(sorted(broken))
+        return Invalid(
+            f"the manifest of {record.service} is not in Git"
+            + (f", unless in a file that cannot be read ({where})" if where else ""),
+            code="missing",
+            remedy="mend the file" if where else "bring it back; the service keeps running meanwhile",
+        )
+    (path, found), *others = manifests
+    if others:
+        other = others[0]
+        return Invalid(
+            f"{record.service} is defined twice, here and at {other[0]}:{other[1].document.line('')}",
+            code="conflict",
+            path=path,
+            line=found.document.line(""),
+            remedy="remove one of the two",
+        )
+    error = found.invalid or _lost_weight(record, found) or _uncovered(record, found)
+    return error and error.within(path)
+
+
+def _lost_weight(record: Record, found: Found) -> Invalid | None:
+    """A weight on a service that has no stable revision yet would be ignored by KServe."""
+    if record.stable is not None or found.owned.weight is None:
+        return None
+    return Invalid(
+        "a new service has a weight, which KServe would ignore",
+        code="weight",
+        line=found.document.line(manifest.WEIGHT_POINTER),
+        remedy="remove canaryTrafficPercent",
+    )
+
+
+def _uncovered(record: Record, found: Found) -> Invalid | None:
+    """A changed component that no weight covers would get all traffic at once."""
+    if record.stable is None:
+        return None
+    stable = parse(record.stable_text.encode())[0].value
+    component = manifest.other_component_changed(stable, found.document.value)
+    if component is None:
+        return None
+    return Invalid(
+        f"spec.{component} changed, and a weight covers the predictor alone",
+        code="component",
+        line=found.document.line(f"/spec/{component}"),
+        remedy="leave it as it was; only the predictor can be rolled out so far",
+    )
+
+
+def _recorded(record: Record, place: Place, now: datetime) -> Rollout:
+    """Everything that the record alone says."""
+    hold = record.hold
+    return Rollout(
+        service=record.service,
+        wanted=UNREADABLE,
+        stable=record.stable,
+        canary=record.canary,
+        settling=record.settling,
+        rejected=frozenset(r.revision for r in record.rejected),
+        held=hold is not None and (hold.until is None or hold.until > now),
+        held_for=_held_for(record, now),
+        previous=record.previous,
+        place=place,
+        documents=_texts(record),
+    )
+
+
+def _held_for(record: Record, now: datetime) -> timedelta:
+    """How long the present weight has been held, holds that are over included."""
+    canary, hold = record.canary, record.hold
+    if canary is None:
+        return timedelta()
+    if hold is None:
+        return canary.held
+    end = min(now, hold.until) if hold.until else now
+    return canary.held + max(end - max(hold.at, canary.since), timedelta())
+
+
+def _texts(record: Record) -> dict[str, Mapping[str, Any]]:
+    """Parse the manifests that the record holds."""
+    texts = {}
+    if record.canary:
+        texts[record.canary.revision] = parse(record.canary_text.encode())[0].value
+    if record.stable:
+        texts[record.stable.revision] = parse(record.stable_text.encode())[0].value
+    return texts
+
+
+def _direct(record: Record, wanted: str, value: Mapping[str, Any]) -> str | None:
+    """Say why a revision needs no trial, if it needs none."""
+    if record.stable is None or wanted == record.stable.revision or record.canary is not None:
+        return None
+    if wanted == record.previous:
+        return "it was stable before"
+    if manifest.only_scaling_differs(parse(record.stable_text.encode())[0].value, value):
+        return "only its scaling changed"
+    return None
+
+
+def live(rollout: Rollout, status: Status) -> Live:
+    """Put the cluster's answer into our revisions."""
+    if not status.known:
+        return Live(known=False, why=status.why)
+    if status.manifest is None:
+        return Live(uid=status.uid)
+    content = manifest.revision_of(status.manifest) if _sound(status.manifest) else UNREADABLE
+    template = manifest.owned_of(status.manifest) if content != UNREADABLE else Owned()
+    shares: dict[str, int] = {}
+    for share in status.traffic:
+        if share.percent:
+            shares[share.revision] = shares.get(share.revision, 0) + share.percent
+    at_rest = status.routed and status.created == status.ready and shares == _split(template.weight, status)
+
+    def revision(name: str) -> str | None:
+        return _named(name, rollout.stable, status, content, at_rest=at_rest) if name else None
+
+    names = {(status.labels.get(name) or revision(name) or name): name for name in status.labels}
+    return Live(
+        template=template,
+        content=content,
+        created=(status.labels.get(status.created) or revision(status.created)) if status.created else None,
+        latest=revision(status.ready),
+        baseline=revision(status.rolled),
+        settled=at_rest,
+        ready=bool(status.created) and status.created == status.ready,
+        since=max((t for t in (status.applied, status.turned) if t), default=None),
+        failure=status.failure,
+        names=names,
+        shares=shares,
+        broken=status.ready if status.ready and not status.routed else None,
+        rolled=status.rolled or None,
+        uid=status.uid,
+    )
+
+
+def _sound(value: Mapping[str, Any]) -> bool:
+    return isinstance((value.get("spec") or {}).get("predictor"), dict)
+
+
+def _split(weight: int | None, status: Status) -> dict[str, int]:
+    """Write the traffic that a weight asks for, by the cluster's names."""
+    canary = 100 if weight is None else weight
+    split: dict[str, int] = {}
+    for name, percent in ((status.ready, canary), (status.rolled, 100 - canary)):
+        if percent:
+            split[name] = split.get(name, 0) + percent
+    return split
+
+
+def _named(name: str, stable: Stable | None, status: Status, content: str, *, at_rest: bool) -> str:
+    """Say which of our revisions a revision of the cluster is."""
+    label = status.labels.get(name)
+    if label:
+        return label.split(".")[0]
+    if stable is None:
+        return content if name == status.created else UNREADABLE
+    if stable.label is not None:
+        return UNREADABLE
+    if (name, status.uid) == (stable.name, stable.uid):
+        return stable.revision
+    rebuilt = at_rest and name == status.created == status.rolled and content == stable.revision
+    return stable.revision if rebuilt else UNREADABLE
+
+
+def arrived(rollout: Rollout, live: Live) -> bool:
+    """Whether the cluster runs exactly what the record expects, and its status speaks of it."""
+    if not live.known or rollout.stable is None:
+        return False
+    revision, owned = rollout.expected
+    return live.settled and live.template == owned and live.created == (owned.label or revision)
+
+
+def restored(rollout: Rollout, live: Live) -> bool:
+    """Whether the stable revision of an abort is back: at weight 0, or at 100 on a cluster that was rebuilt since."""
+    stable = rollout.stable
+    if not live.known or stable is None or live.latest != stable.revision:
+        return False
+    here = live.template in (Owned(0, stable.label), Owned(None, stable.label))
+    return here and live.settled and live.created == (stable.label or stable.revision)
+
+
+def due(rollout: Rollout, live: Live, verdict: Verdict) -> tuple[str, Owned] | None:
+    """The revision and owned fields that the cluster is owed now; None: leave it alone."""
+    stable, canary = rollout.stable, rollout.canary
+    if not live.known:
+        return None
+    empty = live.baseline is None
+    if stable is None:
+        return (rollout.wanted, rollout.owned) if empty and rollout.invalid is None else None
+    revision, owned = rollout.expected
+    over = canary is not None and canary.weight == 100
+    if canary is not None and not rollout.admitted and not empty:
+        return None
+    if empty and not (over and rollout.admitted):
+        return stable.revision, Owned(None, stable.label)
+    if canary is not None and not over:
+        if live.baseline != stable.revision:
+            # KServe lost the seat in a race; while the canary loads, 100 puts stable back
+            return (revision, Owned(100, canary.label)) if live.latest == stable.revision else None
+        owned = _no_rise(canary, live, verdict)
+    if rollout.settling and canary is None and live.template == Owned(None, stable.label) and live.settled:
+        owned = live.template  # a rebuilt cluster has it at 100 already: never lower what is rolled out
+    serving = over and live.latest == live.baseline  # it has the traffic already, until the canary is ready
+    if live.latest not in (stable.revision, canary and canary.revision) and not serving and not empty:
+        owned = Owned(0, owned.label)  # the cap: nobody else gets traffic
+    return revision, owned
+
+
+def _no_rise(canary: Canary, live: Live, verdict: Verdict) -> Owned:
+    """Keep a brake on for as long as the verdict says so: never more than the live weight."""
+    weight = canary.weight
+    if live.template.label == canary.label and verdict.outcome in (Outcome.FAIL, Outcome.BLIND):
+        weight = min(weight, 100 if live.template.weight is None else live.template.weight)
+    return Owned(weight, canary.label)
+
+
+def brake(rollout: Rollout, live: Live) -> tuple[str, Owned] | None:
+    """The live template with weight 0: what a failing canary gets while its abort cannot be appended."""
+    canary = rollout.canary
+    if canary is None or not live.known or live.template.label != canary.label or rollout.stable is None:
+        return None
+    seated = live.baseline == rollout.stable.revision and canary.weight < 100
+    return (canary.revision, Owned(0, canary.label)) if seated else None
+
+
+def owes(rollout: Rollout, live: Live, owed: tuple[str, Owned] | None) -> Due | None:
+    """The manifest to apply; None: nothing is due, or it is live already."""
+    if owed is None or (live.content, live.template) == owed:
+        return None
+    revision, owned = owed
+    document = rollout.documents[revision]
+    return Due(rollout.service, manifest.with_owned(document, owned))
+
+
+def services_of(rollouts: Iterable[Rollout | Invalid]) -> list[Rollout]:
+    """Leave out what could not be read."""
+    return [r for r in rollouts if isinstance(r, Rollout)]
