@@ -1,0 +1,1 @@
+"""The imperative line: when to look, one look, and a person's word."""

@@ -1,0 +1,150 @@
+"""Wrong controllers: one rule taken out or turned at a time, so that the simulation shows what it can catch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gitops_serving.controller import tick
+from gitops_serving.core import decide, propose, rollout
+from gitops_serving.core.model import Outcome, Owned, Shift
+from gitops_serving.core.propose import Overlay
+from gitops_serving.core.rollout import read_rollouts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pytest
+
+    from gitops_serving.controller.tick import Desk
+    from gitops_serving.core.ledger import Record
+    from gitops_serving.core.model import Decision, Live, Rollout, Situation, Verdict
+    from gitops_serving.ports import Tree
+
+Owed = tuple[str, Owned] | None
+
+
+def naive_revert(patch: pytest.MonkeyPatch) -> None:
+    """Restore the old manifest and drop the weight, as `git revert` does, and apply it as it stands."""
+
+    def restoring(record: Record, _: Situation) -> Record:
+        return replace(propose._nothing_on_trial(record), settling=False)
+
+    patch.setattr(propose, "_restoring", restoring)
+    patch.setattr(tick, "due", _without_cap(rollout.due))
+
+
+def restoration_without_fresh_label(patch: pytest.MonkeyPatch) -> None:
+    """Restore stable under the label that it had: nobody can tell the restored revision from the old one."""
+    restoring = propose._restoring
+
+    def stale(record: Record, seen: Situation) -> Record:
+        restored = restoring(record, seen)
+        return replace(restored, stable=record.stable, admissions=record.admissions)
+
+    patch.setattr(propose, "_restoring", stale)
+
+
+def hand_edited_fields_applied(patch: pytest.MonkeyPatch) -> None:
+    """Apply whatever weight and label stand at the head."""
+    original = rollout.due
+
+    def due(seen: Rollout, live: Live, verdict: Verdict) -> Owed:
+        if seen.canary is not None and seen.wanted == seen.canary.revision and not seen.admitted and live.baseline:
+            return seen.wanted, replace(seen.owned, label=seen.owned.label or seen.canary.label)
+        return original(seen, live, verdict)
+
+    patch.setattr(tick, "due", due)
+
+
+def head_applied_to_an_empty_cluster(patch: pytest.MonkeyPatch) -> None:
+    """Give a rebuilt cluster what stands at the head, canary and weight and all."""
+    original = rollout.due
+
+    def due(seen: Rollout, live: Live, verdict: Verdict) -> Owed:
+        if live.known and live.baseline is None and seen.stable is not None and seen.admitted:
+            return seen.wanted, seen.owned
+        return original(seen, live, verdict)
+
+    patch.setattr(tick, "due", due)
+
+
+def admitting_while_a_rejected_revision_is_latest_ready(patch: pytest.MonkeyPatch) -> None:
+    """Start the next revision at once after an abort, while the rejected one still is what `latest` means."""
+    original = decide.decide
+
+    def hasty(seen: Situation) -> Decision:
+        waiting, policy = seen.rollout, seen.policy
+        news = waiting.stable is not None and waiting.wanted not in (waiting.stable.revision, "?")
+        restoring = waiting.settling and waiting.canary is None
+        fresh = news and waiting.wanted not in waiting.rejected and seen.verdict.outcome is not Outcome.BLIND
+        if restoring and fresh and policy is not None:
+            return Shift(policy.steps[0].weight, "a new revision was pushed")
+        return original(seen)
+
+    patch.setattr(tick, "decide", hasty)
+    patch.setattr(tick, "due", _without_cap(rollout.due))
+
+
+def apply_before_append(patch: pytest.MonkeyPatch) -> None:
+    """Change the cluster first and tell Git afterwards."""
+    original = tick._append
+
+    def hasty(desk: Desk, tree: Tree, decided: Sequence[tuple[Decision, Situation]]) -> Any:
+        changes, moved, _ = propose.fold(decided, tree)
+        files = {path: content for change in changes for path, content in change.files.items()}
+        proposed = read_rollouts(_Proposed(tree, files), desk.environment, desk.clock())
+        for situation in moved:
+            tick.settle(desk, proposed[situation.rollout.service], situation.live, situation.verdict)  # type: ignore[arg-type]
+        return original(desk, tree, decided)
+
+    patch.setattr(tick, "_append", hasty)
+
+
+def readiness_not_tied_to_the_label(patch: pytest.MonkeyPatch) -> None:
+    """Take any ready revision for the one that was asked for."""
+
+    def arrived(_: Rollout, live: Live) -> bool:
+        return live.known and live.latest is not None
+
+    def restored(_: Rollout, live: Live) -> bool:
+        return live.known and live.latest is not None
+
+    patch.setattr(decide, "arrived", arrived)
+    patch.setattr(decide, "restored", restored)
+    patch.setattr(tick, "due", _without_cap(rollout.due))
+
+
+def _without_cap(original: Callable[[Rollout, Live, Verdict], Owed]) -> Callable[[Rollout, Live, Verdict], Owed]:
+    """Let the latest ready revision have the recorded weight, whoever it is."""
+
+    def due(seen: Rollout, live: Live, verdict: Verdict) -> Owed:
+        owed = original(seen, live, verdict)
+        if owed is None or seen.stable is None or live.baseline is None or owed[1].weight != 0:
+            return owed
+        return seen.expected if seen.admitted or seen.canary is None else owed
+
+    return due
+
+
+class _Proposed(Overlay):
+    """A tree with proposed files over it that can be listed as well."""
+
+    def __init__(self, tree: Tree, files: Mapping[str, bytes]) -> None:
+        super().__init__(tree, files)
+
+    def paths(self, under: str = "") -> list[str]:
+        """List the files below a folder, proposed ones too."""
+        tree: Tree = self.tree  # type: ignore[assignment]  # it was made from one
+        return sorted({*tree.paths(under), *(path for path in self.files if path.startswith(under))})
+
+
+WRONG: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
+    naive_revert,
+    restoration_without_fresh_label,
+    hand_edited_fields_applied,
+    head_applied_to_an_empty_cluster,
+    admitting_while_a_rejected_revision_is_latest_ready,
+    apply_before_append,
+    readiness_not_tied_to_the_label,
+)
