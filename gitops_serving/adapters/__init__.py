@@ -1,0 +1,1 @@
+"""One library, one door; no adapter knows another."""
