@@ -107,7 +107,8 @@ def policy_of(fleet: Fleet, rollout: Rollout) -> Policy | Invalid:
     if isinstance(fleet.environment, Invalid):
         return fleet.environment
     namespace, name = rollout.service.split("/")
-    document = rollout.documents.get(rollout.wanted) or {}
+    known_as = (rollout.wanted, *(r.revision for r in (rollout.canary, rollout.stable) if r))  # the head may be broken
+    document = next((rollout.documents[r] for r in known_as if r in rollout.documents), {})
     labels = (document.get("metadata") or {}).get("labels") or {}
     bound = environments.policy_for(fleet.environment, namespace, name, labels)
     path = f"clusters/{fleet.environment.name}/cluster.yaml"

@@ -178,7 +178,7 @@ def _by(readings: Mapping[str, Reading], name: str, points: list[float], label: 
     """Add up the increments of a reading by the value of a label; an empty label adds up all."""
     earliest = [min(points)] if points else []
     sums: dict[str, float] = {}
-    for series in readings[name].series:
+    for series in readings.get(name, Reading()).series:
         key = series.labels.get(label, "")
         sums[key] = sums.get(key, 0.0) + increments(series, earliest)
     return sums

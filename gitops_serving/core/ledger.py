@@ -79,11 +79,13 @@ class _Dumper(yaml.CSafeDumper):
     """The emitter of records."""
 
 
-_NUMBER_LIKE = re.compile(r"[0-9eE_.:+-]+\Z")  # some YAML reader may take it for a number: 12e345678901
+_AMBIGUOUS = re.compile(  # some YAML reader may take it for a number or a boolean: 12e345678901, 0o17, n
+    r"([0-9eE_.:+-]+|[-+]?0o[0-7_]+|[yYnN])\Z"
+)
 
 
 def _represent_text(dumper: Any, text: str) -> Any:
-    style = "'" if _NUMBER_LIKE.match(text) else None
+    style = "'" if _AMBIGUOUS.match(text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
@@ -190,14 +192,22 @@ def read_record(source: bytes, path: str, environment: str) -> Record:
     except Invalid as error:
         raise error.within(path) from error
     try:
-        return _record(document.value, environment)
+        record = _record(document.value, environment)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Invalid(
-            f"the record is damaged ({type(error).__name__}: {error})",
-            code="record",
-            path=path,
-            remedy="restore the file from the commit before; gitops-serving writes it, people only read it",
-        ) from error
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    if record_path(environment, record.service) != path:
+        raise damaged(path, f"it is that of {record.service}")
+    return record
+
+
+def damaged(path: str, why: str) -> Invalid:
+    """Say that somebody damaged a record, and what helps."""
+    return Invalid(
+        f"the record is damaged ({why})",
+        code="record",
+        path=path,
+        remedy="restore the file from the commit before; gitops-serving writes it, people only read it",
+    )
 
 
 def _record(value: Mapping[str, Any], environment: str) -> Record:

@@ -34,6 +34,7 @@ from .model import (
     Stable,
     Wait,
 )
+from .rollout import parse, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -129,7 +130,7 @@ def propose(decision: Decision, seen: Situation, tree: Files) -> Change | None:
     path = ledger.record_path(seen.environment, rollout.service)
     source = tree.read(path)
     record = (
-        ledger.read_record(source, path, seen.environment)
+        read_record(source, path, seen.environment)
         if source is not None
         else Record(service=rollout.service, environment=seen.environment)
     )
@@ -355,13 +356,13 @@ def _stable_file(record: Record, seen: Situation, tree: Files) -> bytes:
 def _owned_text(text: str, owned: Owned) -> str:
     """Give one manifest's text these owned fields."""
     source = text.encode()
-    return yamltext.patch(source, manifest.edits(yamltext.read(source)[0].value, owned)).decode()
+    return yamltext.patch(source, manifest.edits(parse(source)[0].value, owned)).decode()
 
 
 def _with_owned(tree: Files, place: Place, owned: Owned) -> bytes:
     """Give the manifest at a place these owned fields, and leave every other byte of its file."""
     source = _source(tree, place)
-    value = yamltext.read(source)[place.document].value
+    value = parse(source)[place.document].value
     return yamltext.patch(source, manifest.edits(value, owned), place.document)
 
 
@@ -377,5 +378,5 @@ def _text(tree: Files, place: Place) -> str:
 
 
 def _span(source: bytes, document: int) -> str:
-    found = yamltext.read(source)[document]
+    found = parse(source)[document]
     return source[found.start : found.end].decode()

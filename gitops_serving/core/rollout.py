@@ -21,7 +21,7 @@ from .errors import Invalid
 from .model import UNREADABLE, Due, Live, Outcome, Owned, Place, Rollout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from typing import Protocol
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 
 parse = lru_cache(maxsize=8192)(yamltext.read)  # equal bytes are parsed once; documents are never changed
-_read_record = lru_cache(maxsize=8192)(ledger.read_record)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +116,26 @@ def _records(tree: Files, environment: str) -> dict[str, Record | Invalid]:
     for path in tree.paths(folder):
         service = path.removeprefix(folder).removesuffix(".yaml")
         try:
-            records[service] = _read_record(tree.read(path) or b"", path, environment)
+            records[service] = read_record(tree.read(path) or b"", path, environment)
         except Invalid as error:
             records[service] = error
     return records
+
+
+@lru_cache(maxsize=8192)
+def read_record(source: bytes, path: str, environment: str) -> Record:
+    """Read a record, and make sure that its manifests are those of the revisions that it names."""
+    record = ledger.read_record(source, path, environment)
+    for named, text in ((record.stable, record.stable_text), (record.canary, record.canary_text)):
+        if named is None:
+            continue
+        try:
+            same = [(f.service, f.revision) for f in _scan(text.encode())] == [(record.service, named.revision)]
+        except Invalid:
+            same = False
+        if not same:
+            raise ledger.damaged(path, f"the manifest in it is not that of {named.revision}")
+    return record
 
 
 def _rollout(
@@ -164,20 +179,22 @@ def _complaint(record: Record, manifests: list[tuple[str, Found]], broken: Mappi
             line=found.document.line(""),
             remedy="remove one of the two",
         )
-    error = found.invalid or _lost_weight(record, found) or _uncovered(record, found)
+    error = found.invalid or _foreign_owned(record, found) or _uncovered(record, found)
     return error and error.within(path)
 
 
-def _lost_weight(record: Record, found: Found) -> Invalid | None:
-    """A weight on a service that has no stable revision yet would be ignored by KServe."""
-    if record.stable is not None or found.owned.weight is None:
+def _foreign_owned(record: Record, found: Found) -> Invalid | None:
+    """A new service has no weight, which KServe would ignore, and no label of another revision."""
+    if record.stable is not None:
         return None
-    return Invalid(
-        "a new service has a weight, which KServe would ignore",
-        code="weight",
-        line=found.document.line(manifest.WEIGHT_POINTER),
-        remedy="remove canaryTrafficPercent",
-    )
+    line, owned = found.document.line, found.owned
+    if owned.weight is not None:
+        message = "a new service has a weight, which KServe would ignore"
+        return Invalid(message, code="weight", line=line(manifest.WEIGHT_POINTER), remedy="remove canaryTrafficPercent")
+    if owned.label is not None and owned.label.split(".")[0] != found.revision:
+        message = "a new service has the label of another revision"
+        return Invalid(message, code="label", line=line(manifest.LABEL_POINTER), remedy=f"remove {manifest.LABEL}")
+    return None
 
 
 def _uncovered(record: Record, found: Found) -> Invalid | None:
@@ -379,8 +396,3 @@ def owes(rollout: Rollout, live: Live, owed: tuple[str, Owned] | None) -> Due | 
     revision, owned = owed
     document = rollout.documents[revision]
     return Due(rollout.service, manifest.with_owned(document, owned))
-
-
-def services_of(rollouts: Iterable[Rollout | Invalid]) -> list[Rollout]:
-    """Leave out what could not be read."""
-    return [r for r in rollouts if isinstance(r, Rollout)]

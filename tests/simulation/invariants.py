@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gitops_serving.core import ledger, manifest
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.model import Outcome, Owned, Promote, Request, Rollout, Shift
-from gitops_serving.core.rollout import parse, read_rollouts
+from gitops_serving.core.rollout import parse, read_record, read_rollouts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ class Watch:
                     if logged.author.startswith(OURS):
                         self._owned_only(logged, before or b"", after)
                 elif path.startswith("rollouts/") and after is not None:
-                    self._record(ledger.read_record(after, path, "sim"))
+                    self._record(read_record(after, path, "sim"))
         self.read = len(repository.log)
 
     def _manifests(self, source: bytes) -> None:
@@ -76,6 +76,12 @@ class Watch:
         """A record is a committed manifest too: its text, with the label that it names."""
         if record.stable is not None:
             self.committed_texts[record.service, record.stable.revision, record.stable.label] = True
+        for rejected in record.rejected:
+            measured = rejected.because.startswith(("errors", "latency"))
+            if measured and rejected.revision not in self.bad:
+                self.fail(
+                    "I4", f"{rejected.revision} of {record.service} is healthy, and was rejected: {rejected.because}"
+                )
         if record.canary is not None:
             self.committed_texts[record.service, record.canary.revision, record.canary.label] = True
 
@@ -105,7 +111,7 @@ class Watch:
         path = ledger.record_path("sim", service)
         change = logged.files.get(path)
         source = change[0] if change else self.world.repository.head.read(path)
-        return ledger.read_record(source, path, "sim") if source else None
+        return read_record(source, path, "sim") if source else None
 
     # -- the cluster ---------------------------------------------------------------------------------------------
 
@@ -185,7 +191,7 @@ class Watch:
     def _head_record(self, service: str) -> Record | None:
         path = ledger.record_path("sim", service)
         source = self.world.repository.head.read(path)
-        return ledger.read_record(source, path, "sim") if source else None
+        return read_record(source, path, "sim") if source else None
 
     # -- the tick ------------------------------------------------------------------------------------------------
 
@@ -217,6 +223,9 @@ class Watch:
                 on_trial = rollout.canary is not None and rollout.canary.revision == rollout.wanted
                 if on_trial and situation.verdict.outcome is not Outcome.PASS:
                     self.fail("I3", f"{seen.service} rises to {weight}% after {situation.verdict}")
+                worse = rollout.wanted in self.bad and rollout.stable and rollout.stable.revision not in self.bad
+                if on_trial and worse:
+                    self.fail("I3", f"{seen.service} rises to {weight}% although four in ten requests fail")
             case Promote():
                 served = self.world.cluster.services.get(seen.service)
                 canary = rollout.canary
