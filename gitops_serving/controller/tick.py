@@ -26,7 +26,7 @@ from gitops_serving.core.rollout import brake, due, live, owes
 from .snapshot import Seen, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from gitops_serving.core.model import Decision
@@ -143,7 +143,9 @@ def _act(desk: Desk, tree: Tree, snapshot: Snapshot) -> Snapshot:
     except (Refused, Unavailable) as error:
         _brake(desk, snapshot)
         return replace(snapshot, error=str(error))
-    if done.moved:
+    moved = {situation.rollout.service for situation in done.moved}
+    _brake(desk, snapshot, spared=moved)
+    if moved:
         rollouts = read_fleet(done.tree, desk.environment, snapshot.at).rollouts
         for situation in done.moved:
             rollout = rollouts.get(situation.rollout.service)
@@ -160,7 +162,7 @@ class _Done:
     tree: Tree
     lines: tuple[str, ...] = ()  # first lines of the entries
     moved: tuple[Situation, ...] = ()
-    wrong: Mapping[str, Invalid] = field(default_factory=dict)  # changes that could not be written, by service
+    wrong: Mapping[str, Invalid | Refused] = field(default_factory=dict)  # what kept a service's change out
 
 
 def _append(desk: Desk, tree: Tree, decided: Sequence[tuple[Decision, Situation]]) -> _Done:
@@ -187,6 +189,8 @@ def _in_halves(desk: Desk, tree: Tree, *halves: Sequence[tuple[Decision, Situati
             more = _append(desk, done.tree, half)
         except Refused as error:
             refused = error
+            refusals = {situation.rollout.service: error for _, situation in half}
+            done = replace(done, wrong={**done.wrong, **refusals})
             continue
         done = _Done(more.tree, done.lines + more.lines, done.moved + more.moved, {**done.wrong, **more.wrong})
     if refused is not None and not done.moved:
@@ -194,11 +198,11 @@ def _in_halves(desk: Desk, tree: Tree, *halves: Sequence[tuple[Decision, Situati
     return done
 
 
-def _brake(desk: Desk, snapshot: Snapshot) -> None:
-    """Give weight 0 to every canary that fails while Git cannot be told."""
+def _brake(desk: Desk, snapshot: Snapshot, spared: Collection[str] = ()) -> None:
+    """Give weight 0 to every canary that fails while Git cannot be told, or was told and did not take it."""
     for seen in snapshot.services:
         situation = seen.situation
-        if situation is None or situation.verdict.outcome is not Outcome.FAIL:
+        if situation is None or situation.verdict.outcome is not Outcome.FAIL or seen.service in spared:
             continue
         owed = owes(situation.rollout, situation.live, brake(situation.rollout, situation.live))
         if owed is None:

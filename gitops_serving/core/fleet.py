@@ -24,8 +24,23 @@ if TYPE_CHECKING:
 
     from .rollout import Files
 
-_read_environment = lru_cache(maxsize=256)(environments.read_environment)
-_read_policy = lru_cache(maxsize=1024)(policies.read_policy)
+
+@lru_cache(maxsize=256)
+def _environment(source: bytes, path: str) -> Environment | Invalid:
+    """Read an environment file; a wrong one is read once too, and not at every tick."""
+    try:
+        return environments.read_environment(source, path)
+    except Invalid as error:
+        return error.with_traceback(None)
+
+
+@lru_cache(maxsize=1024)
+def _policy(source: bytes, path: str) -> Policy | Invalid:
+    """Read a policy file; a wrong one is read once too, and not at every tick."""
+    try:
+        return policies.read_policy(source, path)
+    except Invalid as error:
+        return error.with_traceback(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +68,7 @@ def read_environment(tree: Files, name: str) -> Environment | Invalid:
         return Invalid(
             f"there is no environment {name}", code="missing", path=path, remedy=f"add the file; there are: {known}"
         )
-    try:
-        return _read_environment(source, path)
-    except Invalid as error:
-        return error
+    return _environment(source, path)
 
 
 def read_fleet(tree: Files, name: str, now: datetime) -> Fleet:
@@ -87,13 +99,11 @@ def _policies(tree: Files) -> tuple[dict[str, Policy | Invalid], tuple[Invalid, 
     for path in tree.paths("policies/"):
         if path.count("/") != 1 or not path.endswith((".yaml", ".yml")):
             continue
-        try:
-            policy = _read_policy(tree.read(path) or b"", path)
-        except Invalid as error:
-            found[path.split("/")[1].rsplit(".", 1)[0]] = error
-            unnamed.append(error)
-            continue
-        if policy.name in found and isinstance(found[policy.name], Policy):
+        policy = _policy(tree.read(path) or b"", path)
+        if isinstance(policy, Invalid):
+            found[path.split("/")[1].rsplit(".", 1)[0]] = policy
+            unnamed.append(policy)
+        elif policy.name in found and isinstance(found[policy.name], Policy):
             found[policy.name] = Invalid(
                 f"two policies are named {policy.name}", code="duplicate", path=path, remedy="rename one of them"
             )

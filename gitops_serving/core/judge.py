@@ -9,7 +9,7 @@ while another query is blind.
 Everything is a pure function of samples: counters since the present weight
 arrived, increments per series (a decrease is a restart, and counts from zero).
 The thresholds here are plain ones; sequential statistics take their place in
-`_errors` and `_latency` without anything else having to change.
+`_held_against` without anything else having to change.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def judge(policy: Policy | None, readings: Mapping[str, Reading], seen: Window |
         return Verdict(Outcome.BLIND, blind)
     if seen is None or policy is None:
         return Verdict(Outcome.SILENT, "nothing to measure at this weight yet")
-    measurements = tuple(m for metric in policy.metrics for m in _measure(metric, policy, readings, points))
+    measurements = tuple(_measure(metric, policy, readings, points) for metric in policy.metrics)
     outcome = min((m.outcome for m in measurements), key=RANK.__getitem__, default=Outcome.SILENT)
     because = "; ".join(m.because for m in measurements if m.outcome is outcome) or "the policy measures nothing"
     scraped = seen.step * len(set(points))
@@ -73,80 +73,47 @@ def _blindness(witness: Reading, points: list[float], seen: Window | None) -> st
     return None
 
 
-def _measure(
-    metric: Metric, policy: Policy, readings: Mapping[str, Reading], points: list[float]
-) -> Iterable[Measurement]:
+def _measure(metric: Metric, policy: Policy, readings: Mapping[str, Reading], points: list[float]) -> Measurement:
     """Hold one metric against stable, against its limit, or both."""
-    needed = [f"{metric.signal}/canary", f"{metric.signal}/stable", "errors/canary", "errors/stable"]
-    for name in needed:
+    for name in (f"{metric.signal}/canary", f"{metric.signal}/stable", "errors/canary", "errors/stable"):
         reading = readings.get(name, Reading(cause="the query was not asked", blind=True))
         if reading.blind:
-            yield Measurement(metric=metric.name, outcome=Outcome.BLIND, because=f"{metric.name}: {reading.cause}")
-            return
+            return Measurement(metric=metric.name, outcome=Outcome.BLIND, because=f"{metric.name}: {reading.cause}")
     value, unit = SIGNALS[metric.signal]
     canary = _Arm(*value(readings, f"{metric.signal}/canary", points))
     stable = _Arm(*value(readings, f"{metric.signal}/stable", points))
-    if metric.tolerance is not None:
-        yield _compare(metric, policy, unit, canary, stable)
-    if metric.maximum is not None:
-        yield _limit(metric, policy, unit, canary, stable)
-
-
-def _silence(metric: Metric, policy: Policy, arms: dict[str, _Arm], unit: str) -> Measurement | None:
-    """Say what is missing before anything may pass or fail; None: there is enough."""
-    for name, arm in arms.items():
+    needed = {"the canary": canary} if metric.tolerance is None else {"the canary": canary, "stable": stable}
+    for name, arm in needed.items():
         if arm.requests < policy.min_requests or arm.value is None:
             because = f"{metric.name}: {arm.requests:.0f} of {policy.min_requests} requests needed of {name}"
             return Measurement(metric=metric.name, outcome=Outcome.SILENT, because=because, unit=unit)
-    return None
+    assert canary.value is not None
+    return _held_against(metric, unit, canary.value, stable.value, canary.requests)
 
 
-def _compare(metric: Metric, policy: Policy, unit: str, canary: _Arm, stable: _Arm) -> Measurement:
-    """Hold the canary against stable in the same window."""
-    silence = _silence(metric, policy, {"the canary": canary, "stable": stable}, unit)
-    if silence is not None or canary.value is None or stable.value is None:
-        return silence or Measurement(metric=metric.name, outcome=Outcome.SILENT, because="no value", unit=unit)
-    limit = stable.value * (1 + (metric.tolerance or 0)) + metric.at_least
-    said = (
-        f"{metric.name} {amount(canary.value, unit)} of {canary.requests:,.0f} requests "
-        f"(stable {amount(stable.value, unit)}, limit {amount(limit, unit)})"
-    )
-    return _held_against(metric, said, unit, canary=canary.value, stable=stable.value, limit=limit)
-
-
-def _limit(metric: Metric, policy: Policy, unit: str, canary: _Arm, stable: _Arm) -> Measurement:
-    """Hold the canary against an absolute limit; where stable breaks it too, an abort would cure nothing."""
-    silence = _silence(metric, policy, {"the canary": canary}, unit)
-    limit = metric.maximum
-    if silence is not None or canary.value is None or limit is None:
-        return silence or Measurement(metric=metric.name, outcome=Outcome.SILENT, because="no value", unit=unit)
-    said = (
-        f"{metric.name} {amount(canary.value, unit)} of {canary.requests:,.0f} requests (limit {amount(limit, unit)})"
-    )
-    if canary.value > limit and stable.value is not None and stable.value > limit:
-        said += f"; stable breaks it too ({amount(stable.value, unit)}), so the canary is not to blame"
-        return Measurement(
-            metric=metric.name,
-            outcome=Outcome.SILENT,
-            because=said,
-            canary=canary.value,
-            stable=stable.value,
-            limit=limit,
-            unit=unit,
-        )
-    return _held_against(metric, said, unit, canary=canary.value, stable=stable.value, limit=limit)
-
-
-def _held_against(
-    metric: Metric, said: str, unit: str, *, canary: float, stable: float | None, limit: float
-) -> Measurement:
+def _held_against(metric: Metric, unit: str, canary: float, stable: float | None, requests: float) -> Measurement:
+    """Compare values with their limits; where stable breaks the absolute one too, an abort would cure nothing."""
+    compared = None
+    if metric.tolerance is not None and stable is not None:
+        compared = stable * (1 + metric.tolerance) + metric.at_least
+    said = [] if stable is None else [f"stable {amount(stable, unit)}"]
+    said += [] if compared is None else [f"limit {amount(compared, unit)}"]
+    said += [] if metric.maximum is None else [f"at most {amount(metric.maximum, unit)}"]
+    because = f"{metric.name} {amount(canary, unit)} of {requests:,.0f} requests ({', '.join(said)})"
+    outcome = Outcome.PASS
+    if compared is not None and canary > compared:
+        outcome = Outcome.FAIL
+    elif metric.maximum is not None and canary > metric.maximum:
+        shared = stable is not None and stable > metric.maximum
+        outcome = Outcome.SILENT if shared else Outcome.FAIL
+        because += "; stable breaks that too, so the canary is not to blame" if shared else ""
     return Measurement(
         metric=metric.name,
-        outcome=Outcome.FAIL if canary > limit else Outcome.PASS,
-        because=said,
+        outcome=outcome,
+        because=because,
         canary=canary,
         stable=stable,
-        limit=limit,
+        limit=min((limit for limit in (compared, metric.maximum) if limit is not None), default=None),
         unit=unit,
     )
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from .model import UNREADABLE, Query
+from .model import UNREADABLE, Owned, Query
 
 if TYPE_CHECKING:
-    from .model import Live, Policy, Rollout
+    from .model import Canary, Live, Policy, Rollout
 
 WITNESS = "scraped"
 FINEST = timedelta(seconds=1)
@@ -45,7 +45,8 @@ def window(rollout: Rollout, policy: Policy, live: Live, now: datetime) -> Windo
     canary = rollout.canary
     if canary is None or not measurable(rollout, live):
         return None
-    begun = max(canary.since, live.since or canary.since)
+    # A brake changes what is live; what was measured before it must not be forgotten, or the brake would let go.
+    begun = canary.since if _braked(canary, live) else max(canary.since, live.since or canary.since)
     timing = policy.timing
     warm_up = timing.warm_up if canary.weight == policy.steps[0].weight else timing.warm_up_after_shift
     start = begun + warm_up
@@ -55,12 +56,18 @@ def window(rollout: Rollout, policy: Policy, live: Live, now: datetime) -> Windo
 
 
 def measurable(rollout: Rollout, live: Live) -> bool:
-    """Whether canary and stable serve side by side at the recorded weight, under names that we know."""
+    """Whether canary and stable serve side by side at the recorded weight or braked, under names that we know."""
     canary, stable = rollout.canary, rollout.stable
     if canary is None or stable is None or canary.weight == 100 or not live.known or live.rolled is None:
         return False
     name = live.names.get(canary.label)
-    return name is not None and live.shares.get(name) == canary.weight and live.baseline == stable.revision
+    share = 0 if _braked(canary, live) else canary.weight
+    return name is not None and live.shares.get(name, 0) == share and live.baseline == stable.revision
+
+
+def _braked(canary: Canary, live: Live) -> bool:
+    """Whether the canary is live at weight 0, which no record ever says."""
+    return live.template == Owned(0, canary.label)
 
 
 def plan(rollout: Rollout, policy: Policy | None, live: Live, now: datetime) -> tuple[Query, ...]:
