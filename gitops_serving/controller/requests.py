@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gitops_serving.core import ledger, manifest, yamltext
 from gitops_serving.core.errors import Conflict, Invalid
 from gitops_serving.core.ledger import Asked, Entry, Record
-from gitops_serving.core.model import Change, Hold, Request, Rollout
+from gitops_serving.core.model import UNREADABLE, Change, Hold, Request, Rollout
 from gitops_serving.core.rollout import read_rollouts
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def ask(word: Word, tree: Tree, what: Request) -> Change:
     record, rollout = _read(word, tree)
     if record.canary is not None:
         revision = record.canary.revision
-    elif what is Request.PROMOTE and rollout.stable and rollout.wanted not in (rollout.stable.revision, "?"):
+    elif what is Request.PROMOTE and rollout.stable and rollout.wanted not in (rollout.stable.revision, UNREADABLE):
         revision = rollout.wanted
     else:
         raise Invalid(
@@ -118,6 +118,12 @@ def retry(word: Word, tree: Tree, content: Callable[[str], bytes | None], revisi
     if record.canary is not None:
         raise Invalid(
             f"{record.canary.revision} of {word.service} is on trial", code="busy", remedy="retry when it is over"
+        )
+    if rollout.stable is not None and rollout.wanted not in (rollout.stable.revision, UNREADABLE, *known):
+        raise Invalid(
+            f"a newer push of {word.service} waits at the head, and a retry would replace it",
+            code="busy",
+            remedy="retry when it is over, or push the stable manifest back first",
         )
     chosen = known[revision] if revision else record.rejected[-1]
     text = _rejected_text(word, chosen, content)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gitops_serving.core.errors import Invalid
+from gitops_serving.core.fleet import environment_names, policy_of, read_environment, read_fleet
+from gitops_serving.core.model import Policy, Rollout
+
+from .situations import NOON
+from .trees import ENVIRONMENT, ONE, POLICY, SCORER, TWO, on_trial, record, revision, tree
+
+if TYPE_CHECKING:
+    from gitops_serving.testing.repository import FakeTree
+
+BY_LABEL = b"""\
+    - {policy: careful, match: {labels: {tier: gold}}}
+    - {policy: standard}
+"""
+CAREFUL = POLICY.replace(b"name: standard", b"name: careful")
+GOLD = "name: scorer, namespace: fraud, labels: {tier: gold}"
+
+
+def environment(more: bytes, *, bindings: bytes = b"    - {policy: standard}\n") -> bytes:
+    return ENVIRONMENT.replace(b"  policies:\n    - {policy: standard}\n", more + b"  policies:\n" + bindings)
+
+
+def followed(of: FakeTree) -> Policy | Invalid:
+    fleet = read_fleet(of, "demo", NOON)
+    rollout = fleet.rollouts[SCORER]
+    assert isinstance(rollout, Rollout)
+    return policy_of(fleet, rollout)
+
+
+def wrong(of: FakeTree) -> Invalid:
+    found = followed(of)
+    assert isinstance(found, Invalid)
+    assert found.path
+    assert found.remedy
+    return found
+
+
+def named(of: FakeTree) -> str:
+    found = followed(of)
+    assert isinstance(found, Policy), found
+    return found.name
+
+
+def test_environments_are_the_folders_with_a_cluster_file() -> None:
+    of = tree(clusters__prod__cluster=ENVIRONMENT, clusters__nothing__x=b"", clusters__a__b__cluster=b"")
+    assert environment_names(of) == ["demo", "prod"]
+
+
+def test_an_environment_is_read_from_the_tree() -> None:
+    fleet = read_fleet(tree(), "demo", NOON)
+    assert not isinstance(fleet.environment, Invalid)
+    assert (fleet.environment.name, list(fleet.rollouts), list(fleet.policies)) == ("demo", [SCORER], ["standard"])
+    assert fleet.unnamed == ()
+
+
+def test_an_unknown_environment_names_those_that_there_are() -> None:
+    found = read_environment(tree(), "prod")
+    assert isinstance(found, Invalid)
+    assert (found.code, found.path) == ("missing", "clusters/prod/cluster.yaml")
+    assert found.remedy.endswith("there are: demo")
+
+
+def test_a_broken_environment_stops_progress_and_not_the_watch() -> None:
+    of = tree(ONE, record(), clusters__demo__cluster=b"{{")
+    fleet = read_fleet(of, "demo", NOON)
+    assert isinstance(fleet.environment, Invalid)
+    assert isinstance(fleet.rollouts[SCORER], Rollout)
+    assert wrong(of).path == "clusters/demo/cluster.yaml"
+
+
+def test_a_service_follows_the_policy_that_is_bound_to_it() -> None:
+    of = tree(TWO.replace("name: scorer, namespace: fraud", GOLD), policies__careful=CAREFUL)
+    bound = environment(b"", bindings=BY_LABEL)
+    assert named(tree(of.read("clusters/demo/fraud/scorer.yaml"), policies__careful=CAREFUL)) == "standard"
+    golden = tree(of.read("clusters/demo/fraud/scorer.yaml"), policies__careful=CAREFUL, clusters__demo__cluster=bound)
+    assert named(golden) == "careful"
+    assert named(tree(ONE, policies__careful=CAREFUL, clusters__demo__cluster=bound)) == "standard"
+
+
+def test_a_broken_manifest_does_not_take_its_policy_from_who_is_on_trial() -> None:
+    """Without its labels the canary would be held against another policy, or none, and could fail unseen."""
+    golden = TWO.replace("name: scorer, namespace: fraud", GOLD)
+    base = on_trial()
+    assert base.canary is not None
+    label = f"{revision(golden)}.1"
+    of = replace(base, canary=replace(base.canary, revision=revision(golden), label=label), canary_text=golden)
+    bound = environment(b"", bindings=BY_LABEL)
+    assert named(tree(b"spec: [\n", of, policies__careful=CAREFUL, clusters__demo__cluster=bound)) == "careful"
+
+
+def test_no_binding_is_said_with_its_remedy() -> None:
+    bound = environment(b"", bindings=b"    - {policy: standard, match: {names: [other]}}\n")
+    complaint = wrong(tree(clusters__demo__cluster=bound))
+    assert (complaint.code, complaint.message) == ("policy", "no policy matches")
+    assert complaint.remedy == "add a last binding without match"
+
+
+def test_an_unknown_policy_names_those_that_there_are() -> None:
+    bound = environment(b"", bindings=b"    - {policy: brisk}\n")
+    complaint = wrong(tree(clusters__demo__cluster=bound))
+    assert complaint.message == "there is no policy brisk"
+    assert complaint.remedy == "add policies/brisk.yaml; there are: standard"
+
+
+def test_an_invalid_policy_keeps_the_name_of_its_file() -> None:
+    of = tree(policies__standard=b"{{", policies__careful=CAREFUL)
+    assert wrong(of).path == "policies/standard.yaml"
+    fleet = read_fleet(of, "demo", NOON)
+    assert isinstance(fleet.policies["careful"], Policy)
+    assert [error.path for error in fleet.unnamed] == ["policies/standard.yaml"]
+
+
+def test_two_policies_of_one_name_are_none() -> None:
+    complaint = wrong(tree(policies__zz=POLICY))
+    assert (complaint.code, complaint.path) == ("duplicate", "policies/zz.yaml")
+
+
+def test_a_policy_in_a_folder_below_is_none() -> None:
+    assert list(read_fleet(tree(policies__old__brisk=POLICY), "demo", NOON).policies) == ["standard"]
+
+
+@pytest.mark.parametrize(("listed", "inside"), [(b"fraud", True), (b"search", False)])
+def test_a_service_outside_of_our_namespaces_is_left_alone(listed: bytes, inside: bool) -> None:
+    bound = ENVIRONMENT.replace(b"{kind: local}", b"{kind: local, namespaces: [" + listed + b"]}")
+    found = read_fleet(tree(clusters__demo__cluster=bound), "demo", NOON).rollouts[SCORER]
+    assert isinstance(found, Rollout) == inside
+    if isinstance(found, Invalid):
+        assert (found.code, found.path) == ("namespace", "clusters/demo/cluster.yaml")
