@@ -7,7 +7,7 @@ WORLDS ?= 20000
 DIR ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo test check simulate docs golden chaos lock clean
+.PHONY: help venv demo test check simulate docs picture golden chaos lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -15,11 +15,12 @@ help:  ## this list
 venv: $(VENV)/ready  ## everything into .venv, Prometheus included
 
 $(VENV)/ready: constraints.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv $(VENV) || { echo "could not make a virtual environment; on Debian install python3-venv" >&2; exit 1; }
-	$(BIN)/pip install --quiet --require-hashes --no-deps -r constraints.txt
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m gitops_serving.local.prometheus install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11")'
+	@echo "setting up $(VENV), once; this takes about two minutes"
+	@$(PYTHON) -m venv $(VENV) || { echo "could not make a virtual environment; on Debian install python3-venv" >&2; exit 1; }
+	@$(BIN)/pip install --quiet --require-hashes --no-deps -r constraints.txt
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m gitops_serving.local.prometheus install
 	@touch $@
 
 demo: venv  ## a good and a bad model roll out under real traffic; DIR=D keeps everything under D
@@ -41,6 +42,9 @@ simulate: venv  ## more worlds: WORLDS=200000 for a night, SEED=1234 for the one
 
 docs: venv  ## the generated pages
 	$(BIN)/python -m tests.core.phases > docs/phases.md
+
+picture: venv  ## draw docs/demo.svg from a real run (needs tmux)
+	$(BIN)/python -m tests.e2e.picture docs/demo.svg
 
 golden: venv  ## rewrite the golden files, to be read in the diff
 	GOLDEN=write $(BIN)/pytest tests -q -k golden
