@@ -36,12 +36,14 @@ check: venv  ## formatting, lint, types, import contracts, generated pages
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m tests.core.phases | diff -u docs/phases.md - || { echo "docs/phases.md is old; run make docs" >&2; exit 1; }
+	$(BIN)/python -m gitops_serving.cli.reference | diff -u docs/reference/cli.md - || { echo "docs/reference/cli.md is old; run make docs" >&2; exit 1; }
 
 simulate: venv  ## more worlds: WORLDS=200000 for a night, SEED=1234 for the one that failed
 	SEED=$(or $(SEED),0) WORLDS=$(if $(SEED),1,$(WORLDS)) $(BIN)/pytest tests/simulation -n 2 -k every_world
 
 docs: venv  ## the generated pages
 	$(BIN)/python -m tests.core.phases > docs/phases.md
+	$(BIN)/python -m gitops_serving.cli.reference > docs/reference/cli.md
 
 picture: venv  ## draw docs/demo.svg from a real run (needs tmux)
 	$(BIN)/python -m tests.e2e.picture docs/demo.svg

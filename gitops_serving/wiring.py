@@ -4,7 +4,7 @@ What is heavy is imported when it is first needed, since ``--help`` needs none o
 Here, and nowhere else, the clock is handed out.
 """
 
-# ruff: noqa: PLC0415 -- late imports are what keeps --help quick
+
 from __future__ import annotations
 
 import random

@@ -38,7 +38,7 @@ def complain(error: GitopsServingError) -> None:
 
 def say(text: str) -> None:
     """Write what went wrong as one block; further lines are further complaints."""
-    from gitops_serving.core.ledger import one_line  # noqa: PLC0415 -- not needed for --help
+    from gitops_serving.core.ledger import one_line
 
     print("error: " + "\n       ".join(one_line(line) for line in text.splitlines()), file=sys.stderr, flush=True)
 

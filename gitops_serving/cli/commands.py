@@ -3,7 +3,7 @@
 What does the work is imported when a command runs, so that ``--help`` is quick.
 """
 
-# ruff: noqa: PLC0415 -- late imports are what keeps --help quick
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal

@@ -91,7 +91,7 @@ def demo(directory: Path | None, until_stopped: bool = False, *, keeper: KeeperM
 
 def _tell(stage: Stage, keeper: KeeperMaker, *, until_stopped: bool) -> int:
     """Tell the story from its beginning to its report."""
-    from gitops_serving.wiring import clock  # noqa: PLC0415 - heavy, and not for --help
+    from gitops_serving.wiring import clock
 
     started = clock()
     scene = _set(stage)
@@ -131,7 +131,7 @@ def _stay(stage: Stage, scene: Scene, kept: Keeper) -> None:
 
 def _set(stage: Stage) -> Scene:
     """Train the models, make the repository, and start the cluster."""
-    from gitops_serving.cli.demo_models import train  # noqa: PLC0415 - needs the extra
+    from gitops_serving.cli.demo_models import train
 
     view, place = stage.view, stage.place
     view.say(f"everything is in {place}")
@@ -152,7 +152,7 @@ def _set(stage: Stage) -> Scene:
 
 def _open(stage: Stage, scene: Scene, keeper: KeeperMaker) -> tuple[Keeper, Watch]:
     """Start the controller, and open the eyes that follow it."""
-    from gitops_serving.cli.demo_watch import Watch  # noqa: PLC0415 - heavy, and not for --help
+    from gitops_serving.cli.demo_watch import Watch
 
     stage.view.say("starting the controller: it brings both services up from Git, and adopts them")
     remote, cache = str(scene.fleet.remote), stage.place / "cache"

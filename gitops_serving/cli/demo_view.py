@@ -78,7 +78,7 @@ class Alive:
     """A table that is drawn anew, with what was said above it."""
 
     def __init__(self) -> None:
-        from rich.live import Live  # noqa: PLC0415 - for a terminal only
+        from rich.live import Live
 
         self._live = Live(console=render.console(), auto_refresh=False, transient=True)
         self._live.start()
@@ -132,9 +132,9 @@ def counted(row: Row) -> str:
 
 def drawn(rows: Sequence[Row], elapsed: float) -> Group:
     """Draw the services and the last entries."""
-    from rich.console import Group  # noqa: PLC0415 - for a terminal only
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("SERVICE", "PHASE", "STEP", "WEIGHT", "CANARY / STABLE", "VERDICT"):
@@ -149,7 +149,7 @@ def drawn(rows: Sequence[Row], elapsed: float) -> Group:
 
 def _last(rows: Sequence[Row]) -> Iterator[RenderableType]:
     """Draw the last entries of the ledger."""
-    from rich.text import Text  # noqa: PLC0415 - for a terminal only
+    from rich.text import Text
 
     for move in entries(rows)[-LAST_ENTRIES:]:
         style = render.STYLES.get(move.action, "cyan")

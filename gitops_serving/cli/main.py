@@ -4,7 +4,7 @@ Each command is a module of its own.  Here is their order, and the one place whe
 error becomes a line on stderr and an exit code.
 """
 
-# ruff: noqa: PLC0415 -- late imports are what keeps --help quick
+
 from __future__ import annotations
 
 import sys

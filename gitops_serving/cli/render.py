@@ -6,7 +6,7 @@ is set, and folded to its width.  No text of a cluster or a commit reaches eithe
 unprinted: control characters are folded away.
 """
 
-# ruff: noqa: PLC0415 -- rich is imported for a terminal only
+
 from __future__ import annotations
 
 import json

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import threading
 from contextlib import contextmanager
@@ -57,7 +56,7 @@ def _once(office: Office) -> int:
     if not snapshot.appended and not snapshot.error:
         print(one_line(f"{office.environment}: nothing to append; services seen: {len(snapshot.services)}"))
     if snapshot.error:
-        return codes.UNREACHED
+        return codes.REFUSED if snapshot.refused else codes.UNREACHED
     return codes.NEGATIVE if wrong else codes.OK
 
 
@@ -77,7 +76,7 @@ def _serve(made: Sequence[Office]) -> None:
     with _signals() as received:
         for loop in loops:
             loop.start()
-        while received.get() == signal.SIGHUP:
+        while os.read(received, 1)[0] == signal.SIGHUP:
             for loop in loops:
                 loop.wake()
         for number in ENDING:
@@ -103,17 +102,22 @@ def _stop(loops: Sequence[Loop]) -> bool:
 
 
 @contextmanager
-def _signals() -> Iterator[queue.SimpleQueue[int]]:
-    """Hand on the signals that are sent to us.
+def _signals() -> Iterator[int]:
+    """Give a descriptor that the numbers of the signals sent to us can be read from, a byte each.
 
-    A handler interrupts the main thread anywhere, even inside a lock; a simple queue is what it may use there.
+    Two signals at once may reach two threads, and a handler runs in the main thread alone, which nobody wakes then;
+    the byte is written whichever thread a signal reaches.
     """
-    received: queue.SimpleQueue[int] = queue.SimpleQueue()
-    before = {
-        number: signal.signal(number, lambda number, _: received.put(number)) for number in (*ENDING, signal.SIGHUP)
-    }
+    received, told = os.pipe()
+    os.set_blocking(told, False)
+    numbers = (*ENDING, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda _, __: None) for number in numbers}
+    fd = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     try:
         yield received
     finally:
+        signal.set_wakeup_fd(fd)
         for number, old in before.items():
             signal.signal(number, old)
+        os.close(received)
+        os.close(told)

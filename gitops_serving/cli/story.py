@@ -43,7 +43,8 @@ def message(seen: Seen) -> str:
         return str(seen.invalid).partition("\n")[0]
     assert seen.situation is not None
     assert seen.decision is not None
-    return explain.explain(seen.decision, seen.situation)
+    told = explain.explain(seen.decision, seen.situation)
+    return f"Held. {told}" if seen.situation.rollout.held and told != "Held." else told
 
 
 def phase(seen: Seen) -> str:

@@ -37,4 +37,5 @@ class Snapshot:
     services: tuple[Seen, ...] = ()
     appended: tuple[str, ...] = ()  # first lines of the entries that this tick wrote
     error: str = ""  # what kept the whole tick from its work
+    refused: bool = False  # whether that was a no, which waiting does not change
     invalid: Invalid | None = None  # what is wrong with the environment's own file

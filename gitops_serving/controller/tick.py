@@ -59,10 +59,10 @@ def tick(desk: Desk, last: Snapshot | None = None) -> Snapshot:
     except (Unavailable, Refused) as error:
         tree_before = last.tree if last else None
         if tree_before is None:
-            return Snapshot(environment=desk.environment, at=now, error=str(error))
+            return Snapshot(environment=desk.environment, at=now, error=str(error), refused=isinstance(error, Refused))
         snapshot = look(desk, tree_before, now)
         _brake(desk, snapshot)
-        return replace(snapshot, error=str(error))
+        return replace(snapshot, error=str(error), refused=isinstance(error, Refused))
     return _act(desk, tree, look(desk, tree, now, owing=True))
 
 
@@ -142,7 +142,7 @@ def _act(desk: Desk, tree: Tree, snapshot: Snapshot) -> Snapshot:
         done = _append(desk, tree, decided[:MOST_CHANGES])
     except (Refused, Unavailable) as error:
         _brake(desk, snapshot)
-        return replace(snapshot, error=str(error))
+        return replace(snapshot, error=str(error), refused=isinstance(error, Refused))
     moved = {situation.rollout.service for situation in done.moved}
     _brake(desk, snapshot, spared=moved)
     if moved:

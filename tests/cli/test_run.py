@@ -85,7 +85,7 @@ def test_a_push_that_is_refused_is_an_error_that_quotes_the_server(fleet: Fleet)
 
     ended = fleet.once()
 
-    assert ended.code == 3
+    assert ended.code == 5
     assert "main is protected" in ended.err
 
 
