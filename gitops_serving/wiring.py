@@ -4,7 +4,6 @@ What is heavy is imported when it is first needed, since ``--help`` needs none o
 Here, and nowhere else, the clock is handed out.
 """
 
-
 from __future__ import annotations
 
 import random

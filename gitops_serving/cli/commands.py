@@ -3,7 +3,6 @@
 What does the work is imported when a command runs, so that ``--help`` is quick.
 """
 
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal

@@ -4,7 +4,6 @@ Each command is a module of its own.  Here is their order, and the one place whe
 error becomes a line on stderr and an exit code.
 """
 
-
 from __future__ import annotations
 
 import sys

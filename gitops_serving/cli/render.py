@@ -6,7 +6,6 @@ is set, and folded to its width.  No text of a cluster or a commit reaches eithe
 unprinted: control characters are folded away.
 """
 
-
 from __future__ import annotations
 
 import json

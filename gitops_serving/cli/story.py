@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gitops_serving.core import explain
+from gitops_serving.core.due import arrived
 from gitops_serving.core.judge import increments
 from gitops_serving.core.ledger import instant, read_record, record_path
 from gitops_serving.core.model import UNREADABLE, Outcome, Shift, Wait
 from gitops_serving.core.plan import WITNESS
-from gitops_serving.core.rollout import arrived
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

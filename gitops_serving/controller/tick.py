@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gitops_serving.core.decide import decide
+from gitops_serving.core.due import brake, due, live, owes
 from gitops_serving.core.errors import Invalid, Refused, Unavailable
 from gitops_serving.core.fleet import Fleet, policy_of, read_fleet
 from gitops_serving.core.judge import judge
 from gitops_serving.core.model import Live, Outcome, Policy, Rollout, Situation, Verdict, Wait
 from gitops_serving.core.plan import plan, window
 from gitops_serving.core.propose import fold
-from gitops_serving.core.rollout import brake, due, live, owes
 
 from .snapshot import Seen, Snapshot
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from .due import arrived, restored
 from .model import (
     Abort,
     Adopt,
@@ -30,7 +31,6 @@ from .model import (
     Situation,
     Wait,
 )
-from .rollout import arrived, restored
 
 if TYPE_CHECKING:
     from .model import Canary, Policy

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .due import arrived
 from .model import (
     UNREADABLE,
     Abort,
@@ -20,7 +21,6 @@ from .model import (
     Shift,
     Wait,
 )
-from .rollout import arrived
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from .model import Measurement, Outcome, Reading, Verdict
-from .plan import WITNESS
+from .plan import WITNESS, lookback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -54,8 +55,7 @@ def judge(policy: Policy | None, readings: Mapping[str, Reading], seen: Window |
     measurements = tuple(_measure(metric, policy, readings, points) for metric in policy.metrics)
     outcome = min((m.outcome for m in measurements), key=RANK.__getitem__, default=Outcome.SILENT)
     because = "; ".join(m.because for m in measurements if m.outcome is outcome) or "the policy measures nothing"
-    scraped = seen.step * len(set(points))
-    silent_for = max(scraped - held, timedelta()) if outcome is Outcome.SILENT else timedelta()
+    silent_for = max(_scraped(points, seen) - held, timedelta()) if outcome is Outcome.SILENT else timedelta()
     counted = tuple(sum(_by(readings, f"errors/{arm}", points, "").values()) for arm in ("canary", "stable"))
     return Verdict(outcome, because, silent_for, measurements, (counted[0], counted[1]))
 
@@ -71,6 +71,14 @@ def _blindness(witness: Reading, points: list[float], seen: Window | None) -> st
         if behind > (2 * seen.step + STALE_AFTER).total_seconds():
             return f"Prometheus has scraped nothing for {behind:.0f} s"
     return None
+
+
+def _scraped(points: Iterable[float], seen: Window) -> timedelta:
+    """Add up the time in which Prometheus scraped; that it is still seen for a while after its last does not count."""
+    at = sorted(set(points))
+    step = seen.step.total_seconds()
+    outages = sum(later - earlier > 1.5 * step for earlier, later in pairwise([*at, seen.end.timestamp()]))
+    return seen.step * len(at) - outages * (lookback(seen.step) - seen.step)
 
 
 def _measure(metric: Metric, policy: Policy, readings: Mapping[str, Reading], points: list[float]) -> Measurement:

@@ -102,8 +102,12 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
+def lookback(step: timedelta) -> timedelta:
+    """Say how long a scrape goes on being seen by the witness: two steps, and two scrapes at least."""
+    return timedelta(seconds=max(int(step.total_seconds() * 2), 10))
+
+
 def _witness(seen: Window) -> Query:
     """Ask at which points of a window anything had just been scraped."""
-    span = max(int(seen.step.total_seconds() * 2), 10)
-    expression = f"max(count_over_time(up[{span}s]))"
+    expression = f"max(count_over_time(up[{lookback(seen.step).total_seconds():.0f}s]))"
     return Query(name=WITNESS, expression=expression, start=seen.start, end=seen.end, step=seen.step)

@@ -13,6 +13,7 @@ from datetime import timedelta
 from itertools import product
 from typing import TYPE_CHECKING
 
+from gitops_serving.core.due import arrived, restored
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.model import (
     UNREADABLE,
@@ -26,7 +27,6 @@ from gitops_serving.core.model import (
     Stable,
     Verdict,
 )
-from gitops_serving.core.rollout import arrived, restored
 
 from .situations import AT_REST, MINUTE, NOON, THREE_STEPS, UNKNOWN
 

@@ -6,6 +6,7 @@ from typing import get_args
 from hypothesis import given
 
 from gitops_serving.core.decide import decide
+from gitops_serving.core.due import arrived
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.explain import explain, phase
 from gitops_serving.core.model import (
@@ -24,7 +25,6 @@ from gitops_serving.core.model import (
     Verdict,
     Wait,
 )
-from gitops_serving.core.rollout import arrived
 
 from .situations import IDLE, UNKNOWN, checked, quick, situations, trials, with_rollout
 

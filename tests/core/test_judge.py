@@ -199,10 +199,16 @@ def test_silence_lasts_as_long_as_was_scraped_without_what_was_held() -> None:
     assert verdict(quiet).silent_for == timedelta(seconds=150)  # five points, 30 s apart
     assert verdict(quiet, held=timedelta(seconds=100)).silent_for == timedelta(seconds=50)
     assert verdict(quiet, held=timedelta(hours=1)).silent_for == timedelta()
-    gap = quiet | {WITNESS: witnessed(POINTS[0], POINTS[-1])}
-    assert verdict(gap).silent_for == timedelta(seconds=60)  # an outage of the monitoring does not count
     twice = quiet | {WITNESS: Reading((*WITNESSED.series, *WITNESSED.series))}
     assert verdict(twice).silent_for == timedelta(seconds=150)
+
+
+def test_an_outage_of_the_monitoring_is_no_silence_though_its_last_scrape_is_seen_for_a_while() -> None:
+    quiet = readings(counted(1, 0), counted(300, 0))
+    over = quiet | {WITNESS: witnessed(POINTS[0], POINTS[1], POINTS[-1])}  # none between the first and the last
+    assert verdict(over).silent_for == timedelta(seconds=60)
+    lasting = quiet | {WITNESS: witnessed(*POINTS[:3])}  # it answers again, and has scraped nothing since
+    assert verdict(lasting).silent_for == timedelta(seconds=60)
 
 
 # -- counters --------------------------------------------------------------------------------------------------------

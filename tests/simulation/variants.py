@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gitops_serving.controller import tick
-from gitops_serving.core import decide, propose, rollout
+from gitops_serving.core import decide, propose
+from gitops_serving.core import due as owed
 from gitops_serving.core.model import Outcome, Owned, Shift
 from gitops_serving.core.propose import Overlay
 from gitops_serving.core.rollout import read_rollouts
@@ -31,7 +32,7 @@ def naive_revert(patch: pytest.MonkeyPatch) -> None:
         return replace(propose._nothing_on_trial(record), settling=False)
 
     patch.setattr(propose, "_restoring", restoring)
-    patch.setattr(tick, "due", _without_cap(rollout.due))
+    patch.setattr(tick, "due", _without_cap(owed.due))
 
 
 def restoration_without_fresh_label(patch: pytest.MonkeyPatch) -> None:
@@ -47,7 +48,7 @@ def restoration_without_fresh_label(patch: pytest.MonkeyPatch) -> None:
 
 def hand_edited_fields_applied(patch: pytest.MonkeyPatch) -> None:
     """Apply whatever weight and label stand at the head."""
-    original = rollout.due
+    original = owed.due
 
     def due(seen: Rollout, live: Live, verdict: Verdict) -> Owed:
         if seen.canary is not None and seen.wanted == seen.canary.revision and not seen.admitted and live.baseline:
@@ -59,7 +60,7 @@ def hand_edited_fields_applied(patch: pytest.MonkeyPatch) -> None:
 
 def head_applied_to_an_empty_cluster(patch: pytest.MonkeyPatch) -> None:
     """Give a rebuilt cluster what stands at the head, canary and weight and all."""
-    original = rollout.due
+    original = owed.due
 
     def due(seen: Rollout, live: Live, verdict: Verdict) -> Owed:
         if live.known and live.baseline is None and seen.stable is not None and seen.admitted:
@@ -83,7 +84,7 @@ def admitting_while_a_rejected_revision_is_latest_ready(patch: pytest.MonkeyPatc
         return original(seen)
 
     patch.setattr(tick, "decide", hasty)
-    patch.setattr(tick, "due", _without_cap(rollout.due))
+    patch.setattr(tick, "due", _without_cap(owed.due))
 
 
 def apply_before_append(patch: pytest.MonkeyPatch) -> None:
@@ -112,17 +113,17 @@ def readiness_not_tied_to_the_label(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(decide, "arrived", arrived)
     patch.setattr(decide, "restored", restored)
-    patch.setattr(tick, "due", _without_cap(rollout.due))
+    patch.setattr(tick, "due", _without_cap(owed.due))
 
 
 def _without_cap(original: Callable[[Rollout, Live, Verdict], Owed]) -> Callable[[Rollout, Live, Verdict], Owed]:
     """Let the latest ready revision have the recorded weight, whoever it is."""
 
     def due(seen: Rollout, live: Live, verdict: Verdict) -> Owed:
-        owed = original(seen, live, verdict)
-        if owed is None or seen.stable is None or live.baseline is None or owed[1].weight != 0:
-            return owed
-        return seen.expected if seen.admitted or seen.canary is None else owed
+        given = original(seen, live, verdict)
+        if given is None or seen.stable is None or live.baseline is None or given[1].weight != 0:
+            return given
+        return seen.expected if seen.admitted or seen.canary is None else given
 
     return due
 
