@@ -77,7 +77,7 @@ def test_the_situations_that_tests_start_from_can_exist() -> None:
 def test_the_strategy_reaches_every_move_there_is() -> None:
     reached: set[str] = set()
 
-    @settings(quick, max_examples=2000, database=None, derandomize=True)
+    @settings(quick, max_examples=1000, database=None, derandomize=True)
     @given(situations)
     def collect(seen: Situation) -> None:
         reached.add(type(decide(seen)).__name__)
