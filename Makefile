@@ -7,7 +7,7 @@ WORLDS ?= 20000
 DIR ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo test check simulate docs picture golden chaos lock clean
+.PHONY: help venv demo test check simulate docs picture chaos lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -47,9 +47,6 @@ docs: venv  ## the generated pages
 
 picture: venv  ## draw docs/demo.svg from a real run (needs tmux)
 	$(BIN)/python -m tests.e2e.picture docs/demo.svg
-
-golden: venv  ## rewrite the golden files, to be read in the diff
-	GOLDEN=write $(BIN)/pytest tests -q -k golden
 
 chaos: venv  ## 50 times kill -9 of the controller, over three demos
 	$(BIN)/python -m tests.e2e.crash

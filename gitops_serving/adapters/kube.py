@@ -27,7 +27,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException, OpenApiException
 from kubernetes.config import ConfigException
 
-from gitops_serving.core.errors import Invalid, Refused, Unavailable
+from gitops_serving.core.errors import Denied, Invalid, Refused, Unavailable
 from gitops_serving.core.manifest import LABEL
 from gitops_serving.core.model import Share, Status
 
@@ -41,6 +41,9 @@ MANAGER = "gitops-serving"
 _SERVICES = ("serving.kserve.io", "v1beta1", "inferenceservices")
 _REVISIONS = ("serving.knative.dev", "v1", "revisions")
 _REVISIONS_OF = "serving.kserve.io/inferenceservice"
+_TO_US = (401, 404, 405, 409)  # answers that say nothing about what the manifest asks for
+_RIGHTS = "is forbidden: User "  # Kubernetes' words where a right is missing
+_KNATIVE_MODES = ("Knative", "Serverless")  # the second is its name up to KServe 0.15
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _READINESS = frozenset({"PredictorReady", "LatestDeploymentReady", "PredictorConfigurationReady"})
 _BLOCKED = frozenset({"BlockedByFailedLoad", "InvalidSpec"})
@@ -131,24 +134,23 @@ class KubeCluster:
             if error.status == 404 and _body(error).get("details", {}).get("name") == name:
                 return Status()
             raise
-        return _status(_object(live), self._labels(namespace, name))
+        found = _object(live)
+        mode = (found.get("status") or {}).get("deploymentMode") or _KNATIVE_MODES[0]
+        if mode not in _KNATIVE_MODES:
+            return Status(known=False, why=f"it runs in KServe's {mode} mode; only Knative mode is served so far")
+        return _status(found, self._labels(namespace, name))
 
     def _labels(self, namespace: str, name: str) -> dict[str, str | None]:
-        """Find our label on each revision; nothing where revisions are not ours to read."""
+        """Find our label on each revision; without them nobody could tell the revisions apart."""
         group, version, plural = _REVISIONS
-        try:
-            listed = self._objects.list_namespaced_custom_object(
-                group,
-                version,
-                namespace,
-                plural,
-                label_selector=f"{_REVISIONS_OF}={name}",
-                _request_timeout=self._observe_timeout_seconds,
-            )
-        except ApiException as error:
-            if error.status in {403, 404}:
-                return {}
-            raise
+        listed = self._objects.list_namespaced_custom_object(
+            group,
+            version,
+            namespace,
+            plural,
+            label_selector=f"{_REVISIONS_OF}={name}",
+            _request_timeout=self._observe_timeout_seconds,
+        )
         found = [each["metadata"] for each in _object(listed)["items"]]
         return {each["name"]: (each.get("labels") or {}).get(LABEL) for each in found}
 
@@ -309,7 +311,7 @@ def _body(error: ApiException) -> dict[str, Any]:
 def _translated(error: Exception, act: str) -> Refused | Unavailable:
     """Turn what a library raised while we wanted to ``act`` into one of ours."""
     if isinstance(error, ConfigException):
-        return Refused(f"cannot {act}: the kubeconfig's way to get credentials failed; log in to the cluster again")
+        return Denied(f"cannot {act}: the kubeconfig's way to get credentials failed; log in to the cluster again")
     if isinstance(error, ApiException) and error.status:
         return _answered(error, act)
     if isinstance(error, (OpenApiException, urllib3.exceptions.HTTPError, HTTPException, OSError)):
@@ -326,7 +328,8 @@ def _answered(error: ApiException, act: str) -> Refused | Unavailable:
     what = f"cannot {act}: the cluster says: {words} (HTTP {code})"
     # A field of the wrong type is no server error, although API servers have said 500 to it.
     if (400 <= code < 500 and code not in _BUSY) or "failed to create typed patch object" in words:
-        return Refused(f"{what}; {_remedy(code, body)}")
+        ours = code in _TO_US or (code == 403 and _RIGHTS in words)  # admission, too, says 403
+        return (Denied if ours else Refused)(f"{what}; {_remedy(code, body)}")
     return Unavailable(f"{what}; it is tried again, so look at the API server if this lasts")
 
 

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 from gitops_serving.core import explain
 from gitops_serving.core.due import arrived
-from gitops_serving.core.judge import increments
+from gitops_serving.core.judge import counted
 from gitops_serving.core.ledger import instant, read_record, record_path
 from gitops_serving.core.model import UNREADABLE, Outcome, Shift, Wait
-from gitops_serving.core.plan import WITNESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from gitops_serving.controller.snapshot import Seen, Snapshot
@@ -200,29 +199,19 @@ def _asked(query: Query, readings: Mapping[str, Reading]) -> Node:
     elif not reading.series:
         gave = f"gave nothing: {reading.cause}"
     else:
-        gave = f"gave {_gist(query.name, reading, _witnessed(readings))}"
+        gave = f"gave {_gist(query.name, reading)}"
     warned = tuple(Node(f"Prometheus warns: {warning}") for warning in (reading.warnings if reading else ()))
     return Node(f"{query.name} {gave}", (Node(query.expression), *warned))
 
 
-def _gist(name: str, reading: Reading, witnessed: Sequence[float]) -> str:
+def _gist(name: str, reading: Reading) -> str:
     """Sum up the answer to one query."""
     samples = sum(len(series.samples) for series in reading.series)
-    counted = f"{len(reading.series)} series, {samples} samples"
+    size = f"{len(reading.series)} series, {samples} samples"
     label = KINDS.get(name.split("/", maxsplit=1)[0])
     if label is None:
-        return counted
-    grown: dict[str, float] = {}
-    for series in reading.series:
-        key = series.labels.get(label, "")
-        grown[key] = grown.get(key, 0.0) + increments(series, witnessed)
+        return size
+    grown = counted(reading, label)
     if label == "le":
-        return f"{counted}: {grown.get('+Inf', 0.0):.0f} requests"
-    return f"{counted}: " + ", ".join(f"{key or 'unnamed'} +{value:.0f}" for key, value in sorted(grown.items()))
-
-
-def _witnessed(readings: Mapping[str, Reading]) -> list[float]:
-    """The first instant at which anything had been scraped."""
-    witness = readings.get(WITNESS)
-    points = [at for series in witness.series for at, _ in series.samples] if witness else []
-    return [min(points)] if points else []
+        return f"{size}: {grown.get('+Inf', 0.0):.0f} requests"
+    return f"{size}: " + ", ".join(f"{key or 'unnamed'} +{value:.0f}" for key, value in sorted(grown.items()))

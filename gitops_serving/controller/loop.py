@@ -30,6 +30,7 @@ from gitops_serving.core.environment import INTERVAL, Environment
 from gitops_serving.core.errors import Conflict, GitopsServingError
 from gitops_serving.core.explain import next_change, phase
 from gitops_serving.core.fleet import read_environment
+from gitops_serving.core.model import Owned
 
 from .tick import Desk, tick
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from gitops_serving.core.model import Situation
     from gitops_serving.ports import Tree
 
     from .snapshot import Seen, Snapshot
@@ -152,6 +154,7 @@ class Loop:
             desk = self._desk(last.tree if last else None)
             snapshot = tick(desk, last)
         except Conflict as error:
+            self._last = last  # its tree serves for judging and braking, should Git be away now
             self._failures += 1
             self._log.info("conflict", message=str(error), in_a_row=self._failures)
             return timedelta() if self._failures <= CONFLICTS_AT_ONCE else self._back_off(last)
@@ -173,6 +176,8 @@ class Loop:
         pauses = [_interval(snapshot)]
         if snapshot.appended:
             pauses.append(AFTER_ENTRY)
+        if any(seen.situation is not None and _unseated(seen.situation) for seen in snapshot.services):
+            pauses.append(LEAST)
         changes = (next_change(seen.situation) for seen in snapshot.services if seen.situation is not None)
         pauses += [max(at - now, LEAST) for at in changes if at is not None and at > snapshot.at]
         return min(pauses)
@@ -244,3 +249,9 @@ def _interval(snapshot: Snapshot | None) -> timedelta:
         return INTERVAL
     found = read_environment(snapshot.tree, snapshot.environment)
     return found.interval if isinstance(found, Environment) else INTERVAL
+
+
+def _unseated(situation: Situation) -> bool:
+    """Whether a seat is being put back: for that moment the canary's weight is 100, and it must not last."""
+    canary, live = situation.rollout.canary, situation.live
+    return canary is not None and canary.weight < 100 and live.template == Owned(100, canary.label)

@@ -87,6 +87,10 @@ def ask(word: Word, tree: Tree, what: Request) -> Change:
     record, rollout = _read(word, tree)
     if record.canary is not None:
         revision = record.canary.revision
+    elif what is Request.PROMOTE and rollout.wanted in rollout.rejected:
+        raise Invalid(
+            f"revision {rollout.wanted} of {word.service} was rejected", code="rejected", remedy="ask for a retry first"
+        )
     elif what is Request.PROMOTE and rollout.stable and rollout.wanted not in (rollout.stable.revision, UNREADABLE):
         revision = rollout.wanted
     else:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gitops_serving.core.decide import decide
 from gitops_serving.core.due import brake, due, live, owes
-from gitops_serving.core.errors import Invalid, Refused, Unavailable
+from gitops_serving.core.errors import Denied, Invalid, Refused, Unavailable
 from gitops_serving.core.fleet import Fleet, policy_of, read_fleet
 from gitops_serving.core.judge import judge
 from gitops_serving.core.model import Live, Outcome, Policy, Rollout, Situation, Verdict, Wait
@@ -123,10 +123,10 @@ def settle(desk: Desk, rollout: Rollout, seen: Live, verdict: Verdict) -> Live:
             return seen
         try:
             desk.cluster.apply(owed)
+        except (Unavailable, Denied) as error:  # no revision is to blame
+            return replace(seen, known=False, why=str(error))
         except Refused as error:
             return replace(seen, refused=str(error))
-        except Unavailable as error:
-            return replace(seen, known=False, why=str(error))
         seen = live(rollout, desk.cluster.observe(rollout.service))
     return seen
 
@@ -138,21 +138,40 @@ def _act(desk: Desk, tree: Tree, snapshot: Snapshot) -> Snapshot:
         for s in snapshot.services
         if s.situation is not None and s.decision is not None and not isinstance(s.decision, Wait)
     ]
+    chosen, wrong = _chosen(decided, tree)
     try:
-        done = _append(desk, tree, decided[:MOST_CHANGES])
+        done = _append(desk, tree, chosen)
     except (Refused, Unavailable) as error:
         _brake(desk, snapshot)
         return replace(snapshot, error=str(error), refused=isinstance(error, Refused))
-    moved = {situation.rollout.service for situation in done.moved}
-    _brake(desk, snapshot, spared=moved)
-    if moved:
-        rollouts = read_fleet(done.tree, desk.environment, snapshot.at).rollouts
-        for situation in done.moved:
-            rollout = rollouts.get(situation.rollout.service)
-            if isinstance(rollout, Rollout):
-                settle(desk, rollout, situation.live, situation.verdict)
-    services = tuple(replace(s, error=str(done.wrong.get(s.service, s.error))) for s in snapshot.services)
+    _brake(desk, snapshot, spared={situation.rollout.service for situation in done.moved})
+    rollouts = read_fleet(done.tree, desk.environment, snapshot.at).rollouts if done.moved else {}
+    failed = {situation.rollout.service: _give(desk, rollouts, situation) for situation in done.moved}
+    errors = {**wrong, **done.wrong, **{service: words for service, words in failed.items() if words}}
+    services = tuple(replace(s, error=str(errors.get(s.service, s.error))) for s in snapshot.services)
     return replace(snapshot, tree=done.tree, appended=done.lines, services=services)
+
+
+def _chosen(
+    decided: Sequence[tuple[Decision, Situation]], tree: Tree
+) -> tuple[Sequence[tuple[Decision, Situation]], Mapping[str, Invalid]]:
+    """Take as many changes as one push may hold; what cannot be written must not keep the others out for ever."""
+    if len(decided) <= MOST_CHANGES:
+        return decided, {}
+    _, _, wrong = fold(decided, tree)
+    return [pair for pair in decided if pair[1].rollout.service not in wrong][:MOST_CHANGES], wrong
+
+
+def _give(desk: Desk, rollouts: Mapping[str, Rollout | Invalid], moved: Situation) -> str:
+    """Apply what a service is due after its entry; say what broke.  A no of the cluster is for the next tick to see."""
+    rollout = rollouts.get(moved.rollout.service)
+    if not isinstance(rollout, Rollout):
+        return ""
+    try:
+        settle(desk, rollout, moved.live, moved.verdict)
+    except Exception as error:  # noqa: BLE001 -- as in _see
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

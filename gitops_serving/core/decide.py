@@ -33,7 +33,7 @@ from .model import (
 )
 
 if TYPE_CHECKING:
-    from .model import Canary, Policy
+    from .model import Canary, Live, Policy, Rollout
 
 UNGUARDED = timedelta(minutes=30)  # how long a canary may stand without a valid policy; a guess
 
@@ -59,13 +59,26 @@ def decide(seen: Situation) -> Decision:
 def _unadopted(seen: Situation) -> str:
     """Say why a service is not taken over yet."""
     live = seen.live
-    if not live.known:
-        return f"the cluster does not answer: {live.why}"
+    if hindered := _hindered(live):
+        return hindered
     if live.baseline is None:
         return live.failure or "the first revision is starting"
     if live.content != seen.rollout.wanted:
         return "out of sync: the cluster runs something else than Git holds; push what it runs, or delete it there"
     return "the cluster is not at rest yet"
+
+
+def _hindered(live: Live) -> str | None:
+    """Say what keeps the cluster from what it is due; None: nothing that we know of."""
+    if not live.known:
+        return live.why or "the cluster does not answer"
+    return f"the cluster refused what is due: {live.refused}" if live.refused else None
+
+
+def _restoring(live: Live) -> str:
+    """Say that stable is coming back, and what it waits for."""
+    frozen = f"; {live.broken} is broken and freezes the route until then" if live.broken else ""
+    return _hindered(live) or live.failure or f"the stable revision is coming back{frozen}"
 
 
 def _restore(seen: Situation) -> Decision:
@@ -76,8 +89,8 @@ def _restore(seen: Situation) -> Decision:
     if not rollout.admitted:
         return Repair("owned fields were edited")
     if not rollout.settling:
-        return Wait("nothing to roll out")
-    return Settle() if restored(rollout, live) else Wait("the stable revision is coming back")
+        return Wait(_hindered(live) or "nothing to roll out")
+    return Settle() if restored(rollout, live) else Wait(_restoring(live))
 
 
 def _admit(seen: Situation) -> Decision:
@@ -88,8 +101,7 @@ def _admit(seen: Situation) -> Decision:
     seated = live.known and live.baseline == stable.revision
     ready = seated and (canary is not None or live.latest == stable.revision)
     if rollout.settling and canary is None:
-        back = restored(rollout, live)
-        return Settle() if back else Wait("the stable revision is coming back; then the new one")
+        return Settle() if restored(rollout, live) else Wait(f"{_restoring(live)}; then the new one")
     stopped = seen.gate or ("held" if rollout.held else None)
     if canary is None and rollout.asked is Request.PROMOTE:
         return Shift(100, "a person asked for it")
@@ -108,7 +120,7 @@ def _admit(seen: Situation) -> Decision:
             return Drop("a person asked for it", rejects=True)
         if live.known and live.baseline is not None and not seated:
             return Drop("the cluster fell back while a newer revision was pushed")
-    return Wait(stopped or "the stable revision is not in place")
+    return Wait(stopped or _hindered(live) or "the stable revision is not in place")
 
 
 def _trial(seen: Situation, canary: Canary) -> Decision:
@@ -124,7 +136,7 @@ def _trial(seen: Situation, canary: Canary) -> Decision:
     if rollout.asked is Request.ABORT:
         return Abort("a person asked for it", rejects=True)
     if not rollout.admitted:
-        return Wait("owned fields were edited by hand")
+        return Wait(_edited(rollout))
     if live.refused:
         return Abort(f"the cluster refused it: {live.refused}", rejects=True)
     if rollout.asked is Request.PROMOTE and arrived(rollout, live) and canary.weight < 100:
@@ -137,14 +149,23 @@ def _trial(seen: Situation, canary: Canary) -> Decision:
     return _progress(seen, canary, seen.policy)
 
 
+def _edited(rollout: Rollout) -> str:
+    """Say what somebody wrote into the fields that are ours."""
+    found, (_, due) = rollout.owned, rollout.expected
+    return (
+        f"weight and label were edited by hand: {found.weight} and {found.label} "
+        f"where the record says {due.weight} and {due.label}; put them back, or ask for abort"
+    )
+
+
 def _progress(seen: Situation, canary: Canary, policy: Policy) -> Decision:
     """Nothing ends the trial: is it there yet, do we know enough, is it time."""
     rollout, live, verdict = seen.rollout, seen.live, seen.verdict
     begun = max(canary.since, live.since or canary.since)
     if not arrived(rollout, live):
         if live.created != canary.label or live.ready:
-            return Wait("the cluster is catching up")
-        late = live.known and seen.now - begun > policy.ready_within
+            return Wait(_hindered(live) or "the cluster is catching up")
+        late = live.known and seen.now - begun - rollout.held_for > policy.ready_within
         return Abort("not ready in time", rejects=True) if late else Wait(live.failure or "the canary is starting")
     if canary.weight == 100:
         return Wait("the canary is taking over")

@@ -123,8 +123,8 @@ def due(rollout: Rollout, live: Live, verdict: Verdict) -> tuple[str, Owned] | N
             # KServe lost the seat in a race; while the canary loads, 100 puts stable back
             return (revision, Owned(100, canary.label)) if live.latest == stable.revision else None
         owned = _no_rise(canary, live, verdict)
-    if rollout.settling and canary is None and live.template == Owned(None, stable.label) and live.settled:
-        owned = live.template  # a rebuilt cluster has it at 100 already: never lower what is rolled out
+    if canary is None and live.ready and (live.content, live.template) == (revision, Owned(None, stable.label)):
+        return revision, live.template  # never lower what is rolled out: KServe would take it for a rollback
     serving = over and live.latest == live.baseline  # it has the traffic already, until the canary is ready
     if live.latest not in (stable.revision, canary and canary.revision) and not serving and not empty:
         owned = Owned(0, owned.label)  # the cap: nobody else gets traffic

@@ -5,6 +5,7 @@
     ├── Conflict       the branch moved under us     -> forget everything, tick again at once
     ├── Unavailable    a dependency did not answer   -> back off, keep the last snapshot
     └── Refused        a dependency said no          -> a person must act
+        └── Denied     to us, and not to what we asked: rights, credentials, a missing namespace
 
 Adapters translate what their libraries raise into these four, and nothing else
 leaves their door.  The core raises only ``Invalid``.  A message says what
@@ -73,6 +74,10 @@ class Unavailable(GitopsServingError):
 
 class Refused(GitopsServingError):
     """A dependency answered no, and will do so again until a person changes something."""
+
+
+class Denied(Refused):
+    """The no was to us, whatever we had asked: no revision is to blame for it."""
 
 
 def joined(complaints: list[Invalid]) -> Invalid:

@@ -7,7 +7,9 @@ every measurement could be taken and held.  A failure that was measured stands e
 while another query is blind.
 
 Everything is a pure function of samples: counters since the present weight
-arrived, increments per series (a decrease is a restart, and counts from zero).
+arrived, increments per series (a decrease is a restart, and counts from zero).  A
+series counts from its first value, so a lost scrape costs what it missed and no
+more; only one that appears after others of its pod was born in the window.
 The thresholds here are plain ones; sequential statistics take their place in
 `_held_against` without anything else having to change.
 """
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from .model import Metric, Policy, Series
     from .plan import Window
 
-STALE_AFTER = timedelta(seconds=15)  # beyond two steps: three scrapes at Prometheus's usual five seconds
+STALE_AFTER = timedelta(seconds=15)  # beyond two steps; a guess that forgives one slow answer
 QUANTILE = 0.99
 RANK = {Outcome.FAIL: 0, Outcome.BLIND: 1, Outcome.SILENT: 2, Outcome.PASS: 3}
 
@@ -52,12 +54,14 @@ def judge(policy: Policy | None, readings: Mapping[str, Reading], seen: Window |
         return Verdict(Outcome.BLIND, blind)
     if seen is None or policy is None:
         return Verdict(Outcome.SILENT, "nothing to measure at this weight yet")
-    measurements = tuple(_measure(metric, policy, readings, points) for metric in policy.metrics)
+    measurements = tuple(_measure(metric, policy, readings) for metric in policy.metrics)
     outcome = min((m.outcome for m in measurements), key=RANK.__getitem__, default=Outcome.SILENT)
     because = "; ".join(m.because for m in measurements if m.outcome is outcome) or "the policy measures nothing"
     silent_for = max(_scraped(points, seen) - held, timedelta()) if outcome is Outcome.SILENT else timedelta()
-    counted = tuple(sum(_by(readings, f"errors/{arm}", points, "").values()) for arm in ("canary", "stable"))
-    return Verdict(outcome, because, silent_for, measurements, (counted[0], counted[1]))
+    requests = tuple(
+        sum(counted(readings.get(f"errors/{arm}", Reading()), "").values()) for arm in ("canary", "stable")
+    )
+    return Verdict(outcome, because, silent_for, measurements, (requests[0], requests[1]))
 
 
 def _blindness(witness: Reading, points: list[float], seen: Window | None) -> str | None:
@@ -81,19 +85,22 @@ def _scraped(points: Iterable[float], seen: Window) -> timedelta:
     return seen.step * len(at) - outages * (lookback(seen.step) - seen.step)
 
 
-def _measure(metric: Metric, policy: Policy, readings: Mapping[str, Reading], points: list[float]) -> Measurement:
+def _measure(metric: Metric, policy: Policy, readings: Mapping[str, Reading]) -> Measurement:
     """Hold one metric against stable, against its limit, or both."""
     for name in (f"{metric.signal}/canary", f"{metric.signal}/stable", "errors/canary", "errors/stable"):
         reading = readings.get(name, Reading(cause="the query was not asked", blind=True))
         if reading.blind:
             return Measurement(metric=metric.name, outcome=Outcome.BLIND, because=f"{metric.name}: {reading.cause}")
     value, unit = SIGNALS[metric.signal]
-    canary = _Arm(*value(readings, f"{metric.signal}/canary", points))
-    stable = _Arm(*value(readings, f"{metric.signal}/stable", points))
-    needed = {"the canary": canary} if metric.tolerance is None else {"the canary": canary, "stable": stable}
+    canary = _Arm(*value(readings, f"{metric.signal}/canary"))
+    stable = _Arm(*value(readings, f"{metric.signal}/stable"))
+    needed = {"canary": canary} if metric.tolerance is None else {"canary": canary, "stable": stable}
     for name, arm in needed.items():
         if arm.requests < policy.min_requests or arm.value is None:
-            because = f"{metric.name}: {arm.requests:.0f} of {policy.min_requests} requests needed of {name}"
+            whose = "the canary" if name == "canary" else name
+            because = f"{metric.name}: {arm.requests:.0f} of {policy.min_requests} requests needed of {whose}"
+            cause = readings[f"{metric.signal}/{name}"].cause
+            because += f" ({cause})" if cause else ""
             return Measurement(metric=metric.name, outcome=Outcome.SILENT, because=because, unit=unit)
     assert canary.value is not None
     return _held_against(metric, unit, canary.value, stable.value, canary.requests)
@@ -133,42 +140,50 @@ def amount(value: float, unit: str) -> str:
     return f"{value * 1000:,.0f} ms"
 
 
-def increments(series: Series, witnessed: Iterable[float]) -> float:
+def increments(series: Series, *, born: bool) -> float:
     """Add up a counter's increase over its samples; a decrease is a restart and counts from zero.
 
-    A series that appears after Prometheus had already scraped in this window was born in it, and its first
-    value counts too.
+    ``born``: the series came into being within the samples' window, so its first value counts too.
     """
     if not series.samples:
         return 0.0
-    first, last = series.samples[0]
-    total = last if any(point < first for point in witnessed) else 0.0
+    last = series.samples[0][1]
+    total = last if born else 0.0
     for _, value in series.samples[1:]:
         total += value - last if value >= last else value
         last = value
     return total
 
 
-def _by(readings: Mapping[str, Reading], name: str, points: list[float], label: str) -> dict[str, float]:
+def counted(reading: Reading, label: str) -> dict[str, float]:
     """Add up the increments of a reading by the value of a label; an empty label adds up all."""
-    earliest = [min(points)] if points else []
+    read = [series for series in reading.series if series.samples]
+    first: dict[str, float] = {}  # pod -> its first sample; a lost scrape blanks all series of a pod together
+    for series in read:
+        at = series.samples[0][0]
+        first[_pod(series)] = min(first.get(_pod(series), at), at)
     sums: dict[str, float] = {}
-    for series in readings.get(name, Reading()).series:
+    for series in read:
         key = series.labels.get(label, "")
-        sums[key] = sums.get(key, 0.0) + increments(series, earliest)
+        born = series.samples[0][0] > first[_pod(series)]
+        sums[key] = sums.get(key, 0.0) + increments(series, born=born)
     return sums
 
 
-def _errors(readings: Mapping[str, Reading], name: str, points: list[float]) -> tuple[float, float | None]:
+def _pod(series: Series) -> str:
+    return series.labels.get("pod_name") or series.labels.get("pod") or series.labels.get("instance") or ""
+
+
+def _errors(readings: Mapping[str, Reading], name: str) -> tuple[float, float | None]:
     """Share of requests that the server answered with 5xx."""
-    classes = _by(readings, name, points, "response_code_class")
+    classes = counted(readings[name], "response_code_class")
     requests = sum(classes.values())
     return requests, classes.get("5xx", 0.0) / requests if requests else None
 
 
-def _latency(readings: Mapping[str, Reading], name: str, points: list[float]) -> tuple[float, float | None]:
+def _latency(readings: Mapping[str, Reading], name: str) -> tuple[float, float | None]:
     """Quantile of a histogram in seconds, linear within its bucket; beyond the last edge it is that edge."""
-    buckets = sorted((float(edge), count) for edge, count in _by(readings, name, points, "le").items() if edge)
+    buckets = sorted((float(edge), count) for edge, count in counted(readings[name], "le").items() if edge)
     requests = buckets[-1][1] if buckets else 0.0
     if not requests:
         return 0.0, None

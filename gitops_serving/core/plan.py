@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from .model import UNREADABLE, Owned, Query
+from .model import UNREADABLE, Owned, Query, Timing
 
 if TYPE_CHECKING:
     from .model import Canary, Live, Policy, Rollout
@@ -56,13 +56,13 @@ def window(rollout: Rollout, policy: Policy, live: Live, now: datetime) -> Windo
 
 
 def measurable(rollout: Rollout, live: Live) -> bool:
-    """Whether canary and stable serve side by side at the recorded weight or braked, under names that we know."""
+    """Whether canary and stable serve side by side at the recorded weight, or the brake is on: it forgets nothing."""
     canary, stable = rollout.canary, rollout.stable
     if canary is None or stable is None or canary.weight == 100 or not live.known or live.rolled is None:
         return False
     name = live.names.get(canary.label)
-    share = 0 if _braked(canary, live) else canary.weight
-    return name is not None and live.shares.get(name, 0) == share and live.baseline == stable.revision
+    split = _braked(canary, live) or (name is not None and live.shares.get(name) == canary.weight)
+    return name is not None and split and live.baseline == stable.revision
 
 
 def _braked(canary: Canary, live: Live) -> bool:
@@ -77,7 +77,7 @@ def plan(rollout: Rollout, policy: Policy | None, live: Live, now: datetime) -> 
         return ()
     seen = window(rollout, policy, live, now) if policy else None
     if policy is None or seen is None or canary is None:
-        return (_witness(Window(now, now, FINEST)),)
+        return (_witness(Window(now, now, policy.timing.block if policy else Timing().block)),)
     namespace = rollout.service.split("/")[0]
     arms = {"canary": live.names[canary.label], "stable": live.rolled or ""}
     signals = dict.fromkeys(["errors", *(metric.signal for metric in policy.metrics)])  # errors count the requests

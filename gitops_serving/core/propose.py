@@ -267,8 +267,7 @@ def _abort(decision: Abort, seen: Situation, tree: Files, record: Record) -> _Dr
 
 def _refuse(seen: Situation, tree: Files, record: Record) -> _Draft:
     canary = record.canary
-    if canary is not None:
-        record = _restoring(record, seen)
+    record = replace(record, asked=None) if canary is None else _restoring(record, seen)
     return _Draft(
         record=record,
         file=_stable_file(record, seen, tree),

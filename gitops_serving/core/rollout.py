@@ -110,6 +110,8 @@ def _records(tree: Files, environment: str) -> dict[str, Record | Invalid]:
     records: dict[str, Record | Invalid] = {}
     for path in tree.paths(folder):
         service = path.removeprefix(folder).removesuffix(".yaml")
+        if not path.endswith(".yaml") or service.count("/") != 1:
+            continue  # somebody's notes
         try:
             records[service] = read_record(tree.read(path) or b"", path, environment)
         except Invalid as error:
@@ -140,17 +142,18 @@ def _rollout(
     error = _complaint(record, manifests, broken)
     path, found = manifests[0] if manifests else ("", None)
     rollout = _recorded(record, Place(path, found.number if found else 0), now)
+    subject = record.canary.revision if record.canary else found.revision if found else UNREADABLE
+    asked = record.asked.what if record.asked and record.asked.revision == subject else None
     if error is not None or found is None:
         error = error or Invalid("no manifest", code="missing")
-        return replace(rollout, invalid=error) if record.stable else error
-    subject = record.canary.revision if record.canary else found.revision
+        return replace(rollout, invalid=error, asked=asked) if record.stable else error
     return replace(
         rollout,
         wanted=found.revision,
         owned=found.owned,
         direct=_direct(record, found.revision, found.document.value),
         documents={**rollout.documents, found.revision: found.document.value},
-        asked=record.asked.what if record.asked and record.asked.revision == subject else None,
+        asked=asked,
     )
 
 

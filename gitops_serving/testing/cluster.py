@@ -49,8 +49,9 @@ class FakeCluster:
     """KServe in memory.
 
     ``down``: why the API does not answer.  ``refuses``: says no to a manifest, with words.  ``loading``: how long a
-    manifest takes to become ready.  ``race``: whether this apply loses the baseline race.  ``before_apply`` is
-    called with each manifest before anything happens; ``changed`` after every change of traffic or readiness.
+    manifest takes to become ready.  ``race``: whether this apply loses the baseline race.  ``lags``: whether the
+    next look still shows what the one before it saw, as status does that travels through informers.  ``before_apply``
+    is called with each manifest before anything happens; ``changed`` after every change of traffic or readiness.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -61,6 +62,8 @@ class FakeCluster:
         self.refuses: Callable[[Mapping[str, Any]], str | None] = lambda _: None
         self.loading: Callable[[Mapping[str, Any]], Loading] = lambda _: timedelta()
         self.race: Callable[[str], bool] = lambda _: False
+        self.lags: Callable[[], bool] = lambda: False
+        self._seen: dict[str, Status] = {}
         self.before_apply: Callable[[str, Mapping[str, Any]], None] = lambda _, __: None
         self.changed: Callable[[str, Served], None] = lambda _, __: None
         self.applies = 0
@@ -73,6 +76,14 @@ class FakeCluster:
         served = self.services.get(service)
         if served is None:
             return Status()
+        old = self._seen.get(service)
+        self._seen[service] = now = self._status(served)
+        if old is not None and old.uid == now.uid and self.lags():
+            return replace(old, manifest=now.manifest, applied=now.applied)  # the spec is read from the server itself
+        return now
+
+    @staticmethod
+    def _status(served: Served) -> Status:
         component = served.component
         return Status(
             manifest=served.manifest,

@@ -163,14 +163,13 @@ def test_a_failure_is_told_while_it_lasts(
         replying(404, "404 page not found", "text/plain"),
     ],
 )
-def test_where_revisions_cannot_be_read_their_labels_are_unknown_and_the_rest_is_known(
+def test_where_revisions_cannot_be_told_apart_nothing_is_known(
     stub: Stub, cluster: kube.KubeCluster, listed: Callable[[Call], None]
 ) -> None:
     stub.answer = showing(live(), listed)
     status = cluster.observe(SERVICE)
-    assert status.known
-    assert status.labels == {}
-    assert status.created == R2
+    assert not status.known
+    assert status.why
 
 
 def test_a_namespace_or_object_that_does_not_exist_is_known(stub: Stub, cluster: kube.KubeCluster) -> None:

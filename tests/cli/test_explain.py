@@ -92,7 +92,8 @@ def test_a_service_without_evidence_says_how_long_it_may_stay_so(fleet: Fleet) -
     lines = heads(fleet.run("explain", "scorer").out)
 
     assert (
-        "  now: Errors: 0 of 20 requests needed of the canary; latency: 0 of 20 requests needed of the canary." in lines
+        "  now: Errors: 0 of 20 requests needed of the canary (no series); "
+        "latency: 0 of 20 requests needed of the canary (no series)." in lines
     )
     assert "  next: the weight rises to 50% as soon as the verdict is pass; " in "\n".join(lines)
     assert "of the 360 s until an abort" in "\n".join(lines)

@@ -50,6 +50,10 @@ STARTING = replace(
 )
 FELL_BACK = with_live(replace(HEALTHY, verdict=QUIET), baseline="?")
 EDITED = with_rollout(HEALTHY, owned=Owned(60, "v2.2"))
+BY_HAND = (
+    "weight and label were edited by hand: 60 and v2.2 where the record says 25 and v2.2; "
+    "put them back, or ask for abort"
+)
 
 # Taking over: the canary's weight is 100.
 LAST = replace(HEALTHY.rollout, canary=replace(CANARY, weight=100), owned=Owned(100, "v2.2"))
@@ -133,7 +137,7 @@ RULES: dict[str, tuple[Situation, Decision]] = {
     ),
     "nothing is adopted unseen": (
         replace(NEW, live=UNKNOWN),
-        Wait("the cluster does not answer: the API server did not answer"),
+        Wait("the API server did not answer"),
     ),
     # Stable
     "stable at rest waits": (IDLE, Wait("nothing to roll out")),
@@ -153,7 +157,7 @@ RULES: dict[str, tuple[Situation, Decision]] = {
     "an abort settles on a cluster that was rebuilt": (with_live(SETTLING, template=Owned(None, "v1.3")), Settle()),
     "an abort does not settle unseen": (
         replace(SETTLING, live=UNKNOWN),
-        Wait("the stable revision is coming back"),
+        Wait("the API server did not answer"),
     ),
     "a weight 0 removed by hand is put back": (
         with_rollout(SETTLING, owned=Owned(None, "v1.3")),
@@ -183,7 +187,7 @@ RULES: dict[str, tuple[Situation, Decision]] = {
     ),
     "a push waits for the cluster to answer": (
         replace(PENDING, live=UNKNOWN),
-        Wait("the stable revision is not in place"),
+        Wait("the API server did not answer"),
     ),
     "what was stable before needs no trial": (
         with_rollout(PENDING, direct="it was stable before"),
@@ -294,10 +298,10 @@ RULES: dict[str, tuple[Situation, Decision]] = {
         replace(asked(HEALTHY, Request.ABORT), live=UNKNOWN),
         Abort("a person asked for it", rejects=True),
     ),
-    "a head edited by hand waits for people": (EDITED, Wait("owned fields were edited by hand")),
+    "a head edited by hand waits for people": (EDITED, Wait(BY_HAND)),
     "a head edited by hand is not promoted": (
         asked(EDITED, Request.PROMOTE),
-        Wait("owned fields were edited by hand"),
+        Wait(BY_HAND),
     ),
     "a refused manifest is aborted with the server's words": (
         with_live(STARTING, refused="denied by webhook"),
@@ -332,7 +336,7 @@ RULES: dict[str, tuple[Situation, Decision]] = {
     ),
     "a lost cluster is no reason to reject": (
         replace(STARTING, live=UNKNOWN, now=NOON + 60 * MINUTE),
-        Wait("the cluster is catching up"),
+        Wait("the API server did not answer"),
     ),
     "a cluster that has not seen the canary yet is catching up": (
         replace(STARTING, live=AT_REST, now=NOON + 60 * MINUTE),
@@ -365,7 +369,7 @@ RULES: dict[str, tuple[Situation, Decision]] = {
     ),
     "nothing is promoted unseen": (
         replace(TAKEN_OVER, live=replace(TAKEN_OVER.live, known=False)),
-        Wait("the cluster is catching up"),
+        Wait("the cluster does not answer"),
     ),
     "nothing is promoted twice": (asked(TAKING_OVER, Request.PROMOTE), Wait("the canary is taking over")),
     "a lost seat while taking over is no reason to go back": (

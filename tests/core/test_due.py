@@ -63,7 +63,12 @@ DUE: dict[str, tuple[Rollout, Live, Owed]] = {
         replace(AT_25, created="v0.9", latest="v0"),
         ("v2", Owned(0, "v2.2")),
     ),
-    "cap: with nothing on trial": (IDLE.rollout, replace(AT_REST, latest="v0"), ("v1", Owned(0, "v1.1"))),
+    "cap: with nothing on trial": (IDLE.rollout, replace(AT_REST, latest="v0", ready=False), ("v1", Owned(0, "v1.1"))),
+    "no cap on what is rolled out, however little is known": (
+        IDLE.rollout,
+        replace(AT_REST, latest="?", baseline="?"),
+        ("v1", Owned(None, "v1.1")),
+    ),
     "cap: not for who serves already while the canary takes over": (
         LAST,
         replace(LOADING, latest="?", baseline="?"),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitops_serving.core.judge import amount, increments, judge
+from gitops_serving.core.judge import counted as counted_by
 from gitops_serving.core.model import Metric, Outcome, Reading, Series, Verdict
 from gitops_serving.core.plan import WITNESS, Window
 
@@ -225,15 +226,25 @@ INCREASE = {
     "a restart to zero": (series(10, 0, 3), 3.0),
     "one sample": (series(10), 0.0),
     "no sample": (Series({}, ()), 0.0),
-    "born in the window: its first value counts": (series(3, 8, first=START + 30), 8.0),
-    "born and restarted": (series(3, 8, 2, first=START + 30), 10.0),
 }
 
 
 @pytest.mark.parametrize("case", INCREASE)
 def test_increments(case: str) -> None:
-    counter, expected = INCREASE[case]
-    assert increments(counter, [START]) == expected
+    grown, expected = INCREASE[case]
+    assert increments(grown, born=False) == expected
+
+
+def test_a_series_that_appears_after_others_of_its_pod_counts_from_zero() -> None:
+    old = Series({"pod": "a", "le": "1"}, ((START, 10.0), (START + 30, 14.0)))
+    young = Series({"pod": "a", "le": "2"}, ((START + 30, 3.0), (START + 60, 8.0), (START + 90, 2.0)))
+    assert counted_by(Reading((old, young)), "le") == {"1": 4.0, "2": 10.0}
+
+
+def test_a_lost_first_scrape_does_not_count_what_was_before_it() -> None:
+    other = Series({"pod": "b", "le": "1"}, ((START, 1.0), (START + 30, 2.0)))
+    late = Series({"pod": "a", "le": "1"}, ((START + 30, 1000.0), (START + 60, 1001.0)))
+    assert counted_by(Reading((other, late)), "le") == {"1": 2.0}
 
 
 @quick
@@ -250,7 +261,7 @@ def test_restarts_lose_nothing_that_was_scraped(lives: list[list[int]]) -> None:
     lost = sum(  # a new process that has already counted past the old one cannot be told from it
         int(values[index]) for index in _unseen(lives, values)
     )
-    assert increments(series(*values), []) == total - lost
+    assert increments(series(*values), born=False) == total - lost
 
 
 def _unseen(lives: list[list[int]], values: list[float]) -> list[int]:

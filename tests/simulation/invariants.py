@@ -31,6 +31,14 @@ RESTORING = ("abort", "refuse", "retry")
 class Broken(BaseException):
     """An invariant does not hold in this world; not an Exception, so that nothing in the product can swallow it."""
 
+    def __init__(self, rule: str, story: str) -> None:
+        super().__init__(rule, story)
+        self.rule = rule
+
+    def __str__(self) -> str:
+        """Tell the story, the seed first."""
+        return str(self.args[1])
+
 
 class Watch:
     """What must always hold, asserted at every apply, at every change of traffic and after every tick."""
@@ -48,7 +56,7 @@ class Watch:
     def fail(self, rule: str, text: str) -> None:
         """Raise with the seed, so that the world can be played again."""
         story = "\n".join(self.world.log[-25:])
-        raise Broken(f"seed {self.world.seed}: {rule}: {text} at {self.world.clock():%H:%M:%S}\n{story}")
+        raise Broken(rule, f"seed {self.world.seed}: {rule}: {text} at {self.world.clock():%H:%M:%S}\n{story}")
 
     # -- Git -----------------------------------------------------------------------------------------------------
 

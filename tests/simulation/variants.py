@@ -140,12 +140,13 @@ class _Proposed(Overlay):
         return sorted({*tree.paths(under), *(path for path in self.files if path.startswith(under))})
 
 
-WRONG: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
-    naive_revert,
-    restoration_without_fresh_label,
-    hand_edited_fields_applied,
-    head_applied_to_an_empty_cluster,
-    admitting_while_a_rejected_revision_is_latest_ready,
-    apply_before_append,
-    readiness_not_tied_to_the_label,
-)
+# Each wrong controller with the invariants that it may break first; any other one would be an accident.
+WRONG: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, ...]] = {
+    naive_revert: ("I5",),
+    restoration_without_fresh_label: ("I8", "I5"),
+    hand_edited_fields_applied: ("I1", "I5"),
+    head_applied_to_an_empty_cluster: ("I2", "I5"),
+    admitting_while_a_rejected_revision_is_latest_ready: ("I1", "I5"),
+    apply_before_append: ("I1",),
+    readiness_not_tied_to_the_label: ("I5", "I8"),
+}

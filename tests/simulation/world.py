@@ -80,9 +80,12 @@ class SimulatedCrash(BaseException):
 
 
 class World:
-    """One seeded world.  ``race``: whether first applies lose KServe's baseline race now and then."""
+    """One seeded world.
 
-    def __init__(self, seed: int, *, race: float = 0.0) -> None:
+    ``race``: how often a first apply loses KServe's baseline race; ``lag``: how often status is one look behind.
+    """
+
+    def __init__(self, seed: int, *, race: float = 0.0, lag: float = 0.0) -> None:
         self.seed = seed
         self.random = random.Random(seed)
         self.clock = ManualClock()
@@ -99,6 +102,7 @@ class World:
         self.metrics = FakeMetrics()
         self.cluster.loading = self._loading
         self.cluster.race = lambda _: self.random.random() < race
+        self.cluster.lags = lambda: lag > 0 and self.random.random() < lag
         self.crashes = 0.0  # chance that the next effect is the process's last
         self.late = False  # whether the process dies after its next append
         self.faults: dict[str, int] = {}  # fault -> steps that it goes on
