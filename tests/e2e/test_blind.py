@@ -157,7 +157,7 @@ def test_no_rollout_starts_while_prometheus_does_not_answer(played: Played) -> N
     blind = played.unstarted
 
     assert len(blind.looks) == LOOKS
-    assert all(look.stand == blind.before for look in blind.looks)
+    assert [look.stand for look in blind.looks] == [blind.before] * len(blind.looks)
     assert blind.after == blind.before
     for look in blind.looks:
         assert (look.told["phase"], look.told["decision"], look.told["canary"]) == ("Pending", "wait", None)
@@ -172,7 +172,7 @@ def test_a_blind_step_holds_its_weight_beyond_its_dwell_and_its_patience(
 
     assert blind.before.weight == weight
     assert sorted(blind.before.traffic.values()) == sorted((weight, 100 - weight))
-    assert all(look.stand == blind.before for look in blind.looks)
+    assert [look.stand for look in blind.looks] == [blind.before] * len(blind.looks)
     assert blind.after == blind.before
     for look in blind.looks:
         assert (look.told["phase"], look.told["decision"]) == ("Stepping", "wait")
@@ -205,7 +205,7 @@ def test_a_hold_stops_a_healthy_rollout_even_where_the_controller_is_killed_mean
     assert {(look.told["held"], look.told["decision"], look.told["message"]) for look in held.looks} == {
         (True, "wait", "Held.")
     }
-    assert all(look.stand == held.before for look in held.looks)
+    assert [look.stand for look in held.looks] == [held.before] * len(held.looks)
     assert held.after == held.before
     assert held.after.weight == STEPS[1]
 
