@@ -33,7 +33,7 @@ from gitops_serving.core.errors import Conflict, Unavailable
 from gitops_serving.core.model import Change
 repository = GitRepository(sys.argv[1], "main", pathlib.Path(sys.argv[2]))
 tree = repository.fetch()
-print("ready", flush=True)
+told = False
 at = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
 while True:
     number = int(tree.read("counter") or b"0") + 1
@@ -43,6 +43,10 @@ while True:
         tree = repository.append(tree.commit, [change])
     except (Conflict, Unavailable):
         tree = repository.fetch()
+        continue
+    if not told:
+        print("ready", flush=True)
+        told = True
 """
 
 

@@ -227,6 +227,8 @@ def test_the_official_client_reads_the_kubeconfig_and_the_whole_round(server: Se
         *KSERVE, "scorer", service(), field_manager="alice", force=True, _content_type=APPLY, _preload_content=False
     )
     assert made.status == 201
+    made.read()
+    made.release_conn()  # an unread answer keeps its socket
     live = client.get_namespaced_custom_object(*KSERVE, "scorer")
     live["spec"]["predictor"]["timeout"] = 30
     assert client.replace_namespaced_custom_object(*KSERVE, "scorer", live)["metadata"]["generation"] == 2
