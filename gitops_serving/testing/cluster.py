@@ -51,7 +51,8 @@ class FakeCluster:
     ``down``: why the API does not answer.  ``refuses``: says no to a manifest, with words.  ``loading``: how long a
     manifest takes to become ready.  ``race``: whether this apply loses the baseline race.  ``lags``: whether the
     next look still shows what the one before it saw, as status does that travels through informers.  ``before_apply``
-    is called with each manifest before anything happens; ``changed`` after every change of traffic or readiness.
+    is called with each manifest that is taken, before anything happens; ``changed`` after every change of traffic
+    or readiness.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -101,12 +102,12 @@ class FakeCluster:
 
     def apply(self, due: Due) -> None:
         """Make a manifest live."""
-        self.before_apply(due.service, due.document)
         if self.down is not None:
             raise Unavailable(f"applying {due.service}: {self.down}; it is tried again at the next tick")
         words = self.refuses(due.document)
         if words is not None:
             raise Refused(words)
+        self.before_apply(due.service, due.document)
         self.advance()
         self.applies += 1
         now = self._clock()
