@@ -166,21 +166,13 @@ def test_a_refused_apply_aborts_with_the_server_s_words(stage: Stage) -> None:
 def test_an_apply_without_an_answer_is_made_up_for(stage: Stage) -> None:
     stage.adopt()
     stage.push("two")
-    stage.cluster.before_apply = _once(stage, lambda: setattr(stage.cluster, "down", "timed out"))
+    stage.repository.after_append = lambda: setattr(stage.cluster, "down", "timed out")
     stage.tick()
     assert stage.actions()[-1] == "shift"
     assert stage.shares() == {"one": 100}
     stage.cluster.down = None
     stage.tick()
     assert stage.weight() == 5
-
-
-def _once(stage: Stage, act: Any) -> Any:
-    def before(_: str, __: Mapping[str, Any]) -> None:
-        stage.cluster.before_apply = lambda _, __: None
-        act()
-
-    return before
 
 
 def test_a_cluster_that_does_not_answer_is_no_reason_to_reject(stage: Stage) -> None:
