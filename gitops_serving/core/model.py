@@ -36,28 +36,42 @@ class Request(Enum):
     ABORT = "abort"
 
 
+class Kind(Enum):
+    """What a signal is, and so how it is judged."""
+
+    COUNTER = "counter"  # requests, and those among them that were bad
+    HISTOGRAM = "histogram"  # requests by the bucket they fell into
+    GAUGE = "gauge"  # a number at any instant
+    DRIFT = "drift"  # a histogram of predictions: that it changes is worth a look, and never an abort
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One reading held against its limit."""
+    """What one metric says of the canary, beside stable and against its limit."""
 
     metric: str
     outcome: Outcome
-    because: str
+    because: str  # the whole line: values, requests, margin, e-value, and the rule that decided
     canary: float | None = None  # None: nothing to read
     stable: float | None = None
-    limit: float | None = None  # the highest value that passes; None: could not be formed
-    unit: str = ""  # "ratio" or "seconds"
+    limit: float | None = None  # the highest value that would not count against the canary; None: could not be formed
+    unit: str = ""  # "ratio", "seconds", or empty for a bare number
+    requests: tuple[float, float] | None = None  # canary's and stable's behind the values
+    e: float = 1.0  # evidence that the canary breaks its margin or limit
+    enforced: bool = True  # False: a dry run, reported and never obeyed
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What all measurements of the present step say together."""
+    """What all measurements say together."""
 
     outcome: Outcome
     because: str
     silent_for: timedelta = timedelta()  # scraped time with too little to judge; blind and held time never count
     measurements: tuple[Measurement, ...] = ()
     requests: tuple[float, float] | None = None  # canary's and stable's, since the weight arrived
+    e: float = 1.0  # all enforced evidence together
+    bound: float = 20.0  # what it takes to abort: one over the budget of false aborts
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +92,41 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One way to read a signal: PromQL templates of raw counters, or of a gauge, for one revision."""
+
+    kind: Kind
+    parts: Mapping[str, str]  # counter: total with bad or good; histogram and drift: buckets; gauge: value
+    pack: str = ""  # empty: the policy's own query
+    name: str = ""  # for people: "Knative up to 1.18"
+    unit: str = ""  # of what is measured, once scaled: "ratio", "seconds" or empty
+    scale: float = 1.0  # of the source's own unit: 0.001 where its buckets are milliseconds
+    revision_label: str = ""  # the label that tells revisions apart, for people
+    detect: str = ""  # template of a query that returns something where this source is there; empty: it always is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """One signal of a policy, with what it is held against."""
 
     name: str
-    signal: str  # of the pack: "errors" or "latency"
-    pack: str = "knative"
+    pack: str = ""  # NAME/SIGNAL, or SIGNAL alone: whichever pack is there; empty: the policy's own query
+    sources: tuple[Source, ...] = ()  # tried in order; empty until its pack is looked up
     tolerance: float | None = None  # relative to stable; None: not compared
     at_least: float = 0.0  # an absolute margin on top, in the signal's unit
-    maximum: float | None = None  # an absolute limit; None: none
+    maximum: float | None = None  # an absolute limit in the signal's unit; None: none
+    minimum: float | None = None  # likewise, where higher is better
+    unit: str = ""  # in which its margins and limits were written: "ratio", "seconds"; empty: bare numbers, or none
+    higher_is_better: bool = False
+    delay: timedelta = timedelta()  # labels arrive late: for so long the signal speaks of older predictions
+    enforced: bool = True  # False: a dry run
+
+
+class Exhausted(Enum):
+    """What happens when a rollout runs out of patience or of time; never a promotion."""
+
+    ABORT = "abort"
+    HOLD = "hold"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +138,10 @@ class Policy:
     steps: tuple[Step, ...]  # weights rise
     ready_within: timedelta  # how long a canary may take to become ready
     patience: timedelta  # how long it may go without evidence
+    on_silence: Exhausted = Exhausted.ABORT  # what happens then
+    max_duration: timedelta = timedelta(hours=6)  # of a whole rollout, holds by people left out
+    on_timeout: Exhausted = Exhausted.ABORT
+    false_abort: float = 0.05  # bound on the chance of aborting a good revision, over the whole rollout
     min_requests: int = 20  # that the canary must have served at this weight
     timing: Timing = Timing()
     metrics: tuple[Metric, ...] = ()
@@ -125,6 +169,15 @@ class Stable:
     uid: str | None = None  # of the InferenceService that the name belongs to
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A weight that a canary had before its present one."""
+
+    weight: int
+    since: datetime
+    held: timedelta = timedelta()  # how long people held it there
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
     """The revision on trial."""
@@ -135,6 +188,7 @@ class Canary:
     started: datetime  # admitted
     since: datetime  # given this weight
     held: timedelta = timedelta()  # how long people have held it at this weight, holds that are over
+    past: tuple[Past, ...] = ()  # its weights before this one, oldest first: evidence begins anew with each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

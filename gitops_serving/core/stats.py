@@ -1,0 +1,270 @@
+"""The formulas of sequential evidence: counts of two revisions in, e-values out.
+
+An *e-value* is a number that is never negative and whose mean is at most 1 while the
+canary is no worse than its margin allows.  A product of e-values of successive blocks
+is an *e-process*: the chance that it ever reaches ``1 / alpha`` is at most ``alpha``
+(Ville's inequality), however often anybody looks.  That is the whole guarantee, and
+everything here serves to keep it: what a bet is made of comes from earlier blocks only.
+
+In a block the canary (C) served ``n_c`` requests, ``e_c`` of them bad, and stable, the
+baseline (B), ``n_b`` and ``e_b``.  "Bad" is an error, or an answer slower than a bucket's
+edge; nothing here knows which.  Counts need not be whole.  All logarithms are natural.
+
+References: Turner, Ly, Grünwald (2024), "Generic e-variables for exact sequential
+k-sample tests"; Howard, Ramdas, McAuliffe, Sekhon (2021), "Time-uniform, nonparametric,
+nonasymptotic confidence sequences"; Herbster, Warmuth (1998), "Tracking the best
+expert"; Pérez-Ortiz, Lardy, de Heide, Grünwald (2024), "E-statistics, group invariance
+and anytime-valid testing".  The proof for any convex margin and the dispersion estimate
+are our own; ``docs/judging.md`` has them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+
+NORMAL = NormalDist()
+_TINY = 1e-12
+_HALVINGS = 34  # of a bracket: 1e-10 of it, far below what a count can tell apart
+_CHI_POINTS = 200  # of the sum that stands for the integral in the t e-value
+
+
+def two_sample_log_e(
+    e_c: ArrayLike,
+    n_c: ArrayLike,
+    e_b: ArrayLike,
+    n_b: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    rho: ArrayLike,
+    delta: ArrayLike,
+    *,
+    safe: bool = False,
+) -> tuple[Floats, Floats, Floats]:
+    """Bet on rates (a, b) against the null that the canary's rate is at most ``rho * stable's + delta``.
+
+    The bet is paid by the likelihood ratio against the point (a0, b0) of the null's border that is nearest to (a, b)
+    in Kullback-Leibler divergence, weighted by the requests of each side; its mean is at most 1 on the whole null.
+    Where (a, b) lies in the null the bet pays 1.  With ``safe`` the null is the other side, a rate of at least that,
+    and a large value is evidence of safety.  Arguments broadcast together; returns (log E, a0, b0) of that shape.
+    """
+    e_c, n_c, e_b, n_b, a, b, rho, delta = np.broadcast_arrays(
+        *(np.asarray(each, dtype=float) for each in (e_c, n_c, e_b, n_b, a, b, rho, delta))
+    )
+    outside = a < rho * b + delta if safe else a > rho * b + delta
+    crossing = (a - delta) / rho  # where the border has the canary's rate; the nearest point lies between it and b
+    least = np.clip(np.minimum(b, crossing), _TINY, 1 - _TINY)
+    most = np.clip(np.maximum(b, crossing), _TINY, 1 - _TINY)
+    for _ in range(_HALVINGS):
+        t = (least + most) / 2
+        s = np.clip(rho * t + delta, _TINY, 1 - _TINY)
+        falling = n_c * rho * (s - a) / (s * (1 - s)) + n_b * (t - b) / (t * (1 - t)) < 0
+        least, most = np.where(falling, t, least), np.where(falling, most, t)
+    b0 = np.where(outside, (least + most) / 2, b)
+    a0 = np.where(outside, np.clip(rho * b0 + delta, _TINY, 1 - _TINY), a)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_e = _log_ratio(e_c, n_c, a, a0) + _log_ratio(e_b, n_b, b, b0)
+    return np.where(outside, log_e, 0.0), a0, b0
+
+
+def _log_ratio(bad: Floats, requests: Floats, rate: Floats, null: Floats) -> Floats:
+    """Log-likelihood ratio of two rates, given counts; what did not happen contributes nothing."""
+    good = requests - bad
+    return np.where(bad > 0, bad * np.log(rate / null), 0.0) + np.where(
+        good > 0, good * np.log((1 - rate) / (1 - null)), 0.0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Wealth:
+    """Money spread over cash and K alternatives; its sum is the e-value of the process so far.
+
+    After every block a part ``share`` is spread anew by the prior, so that a regression that begins late is found
+    almost as fast as one that begins early; and no block multiplies the sum by more than ``cap``, so that no single
+    bad moment ends a rollout.  Neither raises the mean.
+    """
+
+    parts: tuple[float, ...]  # cash first; the prior is what a new one holds
+    prior: tuple[float, ...]
+    share: float
+    cap: float
+
+    @classmethod
+    def new(cls, alternatives: int, *, cash: float, share: float, cap: float) -> Wealth:
+        """Start with 1."""
+        prior = (cash, *[(1 - cash) / alternatives] * alternatives)
+        return cls(prior, prior, share, cap)
+
+    @property
+    def value(self) -> float:
+        """The e-value."""
+        return math.fsum(self.parts)
+
+    def after(self, log_e: Sequence[float]) -> Wealth:
+        """Pay the bets of a block: one logarithm an alternative."""
+        before = self.value
+        grown = [self.parts[0]]
+        grown += [part * math.exp(min(log, 50.0)) for part, log in zip(self.parts[1:], log_e, strict=True)]
+        total = math.fsum(grown)
+        scale = min(1.0, self.cap * before / total)
+        spread = self.share * total * scale
+        kept = (1 - self.share) * scale
+        return replace(
+            self, parts=tuple(part * kept + spread * prior for part, prior in zip(grown, self.prior, strict=True))
+        )
+
+
+def dispersion(
+    e_c: Floats, n_c: Floats, e_b: Floats, n_b: Floats, prior: Floats, *, strength: float = 4.0
+) -> tuple[Floats, Floats]:
+    """Estimate from past blocks how far requests of one arm resemble each other, and blocks the ones before.
+
+    Errors come in clusters and pods have moods.  What hits both arms cancels in the difference of their rates, so
+    it is the spread of that difference that is read, against the arms' *own* cumulative rates: with the pooled rate
+    a true regression would look like dispersion and hide itself.
+
+    ``e_c``, ``e_b``: (blocks, rows); ``n_c``, ``n_b``: (blocks,); ``prior``: (rows,), the factor that is believed
+    before there are blocks, with the weight of ``strength`` of them.  Returns (icc, kappa), each (rows,): the
+    correlation within a block, and the factor by which correlated blocks say less.
+    """
+    blocks, (n_c, n_b) = len(n_c), (n_c[:, None], n_b[:, None])
+    pooled = (e_c.sum(0) + e_b.sum(0) + 0.5) / (n_c.sum() + n_b.sum() + 1)
+    p_c = (e_c.sum(0) + 2 * pooled) / (n_c.sum() + 2)
+    p_b = (e_b.sum(0) + 2 * pooled) / (n_b.sum() + 2)
+    expected = (n_c * p_c + n_b * p_b) / (n_c + n_b)
+    shared = np.maximum(1, (e_c + e_b) / (n_c + n_b) / expected)  # an incident of both arms
+    variance = np.maximum(shared * (p_c * (1 - p_c) / n_c + p_b * (1 - p_b) / n_b), _TINY)
+    difference = e_c / n_c - e_b / n_b
+    mean = (difference / variance).sum(0) / (1 / variance).sum(0)
+    z = (difference - mean) / np.sqrt(variance)
+    squares, x = (z**2).sum(0), _pairs(n_c, n_b)
+    reach = (blocks - 1) / blocks * x.sum() + strength * x.mean()
+    icc = np.maximum(0, (squares - (blocks - 1) + strength * (prior - 1)) / max(reach, _TINY))
+    kappa = np.ones_like(icc)
+    if blocks > 3:
+        for lag in (1, 2):
+            correlation = (z[lag:] * z[:-lag]).sum(0) / (squares + strength)
+            kappa += 2 * (1 - lag / 3) * np.maximum(0, correlation - 0.5 / math.sqrt(blocks))
+    return icc, kappa
+
+
+def tempering(icc: Floats, kappa: Floats, n_c: float, n_b: float) -> Floats:
+    """By what a block's log e-values are divided, so that correlated requests are not counted as independent ones."""
+    return (1 + icc * float(_pairs(np.float64(n_c), np.float64(n_b)))) * kappa
+
+
+def _pairs(n_c: Floats | np.float64, n_b: Floats | np.float64) -> Floats:
+    """How many other requests of its arm a request may resemble."""
+    return np.maximum(2 / (1 / n_c + 1 / n_b) - 1, 0)
+
+
+def probit_margin(p: ArrayLike, shift: ArrayLike) -> tuple[Floats, Floats]:
+    """Turn a shift on the probit scale into the tangent (rho, delta) of the largest tolerated rate, at rate ``p``.
+
+    The curve is concave, so its tangent lies above it and the null only grows.
+    """
+    p, shift = np.broadcast_arrays(np.asarray(p, dtype=float), np.asarray(shift, dtype=float))
+    z = probit(p)
+    rho = np.exp(-shift * z - shift**2 / 2)
+    return rho, normal(z + shift) - rho * p
+
+
+def probit(p: ArrayLike) -> Floats:
+    """The quantile of the standard normal distribution, element by element."""
+    return np.vectorize(NORMAL.inv_cdf, otypes=[float])(np.clip(p, _TINY, 1 - _TINY))
+
+
+def normal(z: ArrayLike) -> Floats:
+    """The distribution function of the standard normal distribution, element by element."""
+    return np.vectorize(NORMAL.cdf, otypes=[float])(z)
+
+
+def local_sigma(edges: Floats, exceeding: Floats) -> Floats:
+    """How wide the logarithm of a latency is spread around each bucket edge.
+
+    ``edges`` (rows,) in any unit and rising; ``exceeding`` (rows,) the share of answers slower than each.  Locally
+    log-latency is taken for normal, and this is its slope between the neighbours of an edge, within [0.15, 3].
+    """
+    z = -probit(exceeding)
+    logs = np.log(edges)
+    below = np.maximum(np.arange(len(edges)) - 1, 0)
+    above = np.minimum(np.arange(len(edges)) + 1, len(edges) - 1)
+    return np.clip((logs[above] - logs[below]) / np.maximum(z[above] - z[below], _TINY), 0.15, 3.0)
+
+
+def mixture_log_e(bad: float, requests: float, rate: float) -> float:
+    """E-value of a count against one rate: the Beta(1/2, 1/2) mixture over all others."""
+    good = requests - bad
+    rate = min(max(rate, _TINY), 1 - _TINY)
+    mixed = _log_beta(bad + 0.5, good + 0.5) - _log_beta(0.5, 0.5)
+    return mixed - bad * math.log(rate) - good * math.log(1 - rate)
+
+
+def above_log_e(bad: float, requests: float, limit: float) -> float:
+    """E-value of a count against every rate up to ``limit``: the least of all of theirs."""
+    return mixture_log_e(bad, requests, min(limit, bad / requests) if requests else limit)
+
+
+def confidence(bad: float, requests: float, alpha: float) -> tuple[float, float]:
+    """The rates that a count does not contradict: a confidence sequence, valid at all times together."""
+    if not requests:
+        return 0.0, 1.0
+    seen, bound = bad / requests, -math.log(alpha)
+
+    def outside(rate: float) -> bool:
+        return mixture_log_e(bad, requests, rate) >= bound
+
+    low, high = (0.0, seen), (seen, 1.0)
+    for _ in range(60):
+        middle = sum(low) / 2
+        low = (middle, low[1]) if outside(middle) else (low[0], middle)
+        middle = sum(high) / 2
+        high = (high[0], middle) if outside(middle) else (middle, high[1])
+    return (low[1] if bad > 0 else 0.0), (high[0] if bad < requests else 1.0)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def t_log_e(total: float, squares: float, windows: int, effects: Sequence[float]) -> list[float]:
+    """One-sided t e-values of differences with sum ``total`` and sum of squares ``squares``, for effects in deviations.
+
+    A likelihood ratio of the scale-free statistic: exact for normal differences of any unknown spread.
+    """
+    if squares <= 0:
+        return [0.0 for _ in effects]
+    ratio = total / math.sqrt(squares)
+    return [_chi_mean(effect * ratio, windows) - windows * effect**2 / 2 for effect in effects]
+
+
+def _chi_mean(x: float, degrees: int) -> float:
+    """The logarithm of E[exp(L x)] for L chi-distributed, by a sum around the mode."""
+    mode = (x + math.sqrt(x * x + 4 * (degrees - 1))) / 2
+    width = 1 / math.sqrt(1 + (degrees - 1) / mode**2)
+    points = np.linspace(max(mode - 9 * width, mode * 1e-6), mode + 9 * width, _CHI_POINTS)
+    logs = (degrees - 1) * np.log(points) - points**2 / 2 + points * x
+    peak = float(logs.max())
+    integral = float(np.exp(logs - peak).sum() * (points[1] - points[0]))
+    return peak + math.log(integral) - (degrees / 2 - 1) * math.log(2) - math.lgamma(degrees / 2)
+
+
+def multinomial_log_e(c_c: Sequence[float], c_b: Sequence[float], a: Sequence[float], b: Sequence[float]) -> float:
+    """Bet on two distributions over buckets, (a, b), against the null that both arms share one."""
+    n_c, n_b = math.fsum(c_c), math.fsum(c_b)
+    total = 0.0
+    for in_c, in_b, p_c, p_b in zip(c_c, c_b, a, b, strict=True):
+        shared = (n_c * p_c + n_b * p_b) / (n_c + n_b)
+        total += (in_c * math.log(p_c / shared) if in_c else 0.0) + (in_b * math.log(p_b / shared) if in_b else 0.0)
+    return total
