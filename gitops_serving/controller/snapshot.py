@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gitops_serving.core.errors import Invalid
+    from gitops_serving.core.evidence import Evidence
     from gitops_serving.core.model import Decision, Query, Reading, Situation
     from gitops_serving.ports import Tree
 
@@ -23,6 +24,7 @@ class Seen:
     decision: Decision | None = None
     queries: tuple[Query, ...] = ()
     readings: Mapping[str, Reading] | None = None
+    evidence: Evidence | None = None  # None: nothing is measured
     invalid: Invalid | None = None  # what is wrong with its files, or with its policy
     error: str = ""  # what went wrong with this service alone in this tick
 

@@ -18,12 +18,11 @@ from gitops_serving.core.decide import decide
 from gitops_serving.core.due import brake, due, live, owes
 from gitops_serving.core.errors import Denied, Invalid, Refused, Unavailable
 from gitops_serving.core.fleet import Fleet, policy_of, read_fleet
-from gitops_serving.core.judge import judge
 from gitops_serving.core.model import Live, Outcome, Policy, Rollout, Situation, Verdict, Wait
-from gitops_serving.core.plan import plan, window
 from gitops_serving.core.propose import fold
 
 from .snapshot import Seen, Snapshot
+from .weigh import Memory, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -46,6 +45,7 @@ class Desk:
     cluster: Cluster
     clock: Callable[[], datetime]
     each: Callable[..., Iterable[Any]] = map  # how services are looked at: one by one, or over a bounded pool
+    memory: Memory = field(default_factory=Memory)  # a cache: what is in it can be asked again
 
 
 def tick(desk: Desk, last: Snapshot | None = None) -> Snapshot:
@@ -89,10 +89,8 @@ def _gather(desk: Desk, fleet: Fleet, rollout: Rollout, now: datetime, *, owing:
     policy = policy_of(fleet, rollout)
     valid = policy if isinstance(policy, Policy) else None
     live_now = live(rollout, desk.cluster.observe(rollout.service))
-    queries = plan(rollout, valid, live_now, now)
-    readings = desk.metrics.read(queries) if queries else {}
-    seen_window = window(rollout, valid, live_now, now) if valid else None
-    verdict = judge(valid, readings, seen_window, rollout.held_for)
+    weighed = weigh(desk.metrics, desk.memory, rollout, valid, live_now, now)
+    verdict = weighed.verdict
     if owing:
         live_now = settle(desk, rollout, live_now, verdict)
     situation = Situation(
@@ -109,8 +107,9 @@ def _gather(desk: Desk, fleet: Fleet, rollout: Rollout, now: datetime, *, owing:
         service=rollout.service,
         situation=situation,
         decision=decide(situation),
-        queries=queries,
-        readings=readings,
+        queries=weighed.plan.queries,
+        readings=weighed.readings,
+        evidence=weighed.folded.evidence if weighed.folded else None,
         invalid=rollout.invalid or wrong,
     )
 

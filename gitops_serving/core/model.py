@@ -72,6 +72,7 @@ class Verdict:
     requests: tuple[float, float] | None = None  # canary's and stable's, since the weight arrived
     e: float = 1.0  # all enforced evidence together
     bound: float = 20.0  # what it takes to abort: one over the budget of false aborts
+    foresight: str = ""  # what a rollout can see at the present traffic; empty: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,11 @@ class Metric:
     higher_is_better: bool = False
     delay: timedelta = timedelta()  # labels arrive late: for so long the signal speaks of older predictions
     enforced: bool = True  # False: a dry run
+
+    @property
+    def kind(self) -> Kind:
+        """What the signal is; all its sources are of one kind."""
+        return self.sources[0].kind if self.sources else Kind.GAUGE
 
 
 class Exhausted(Enum):
@@ -395,6 +401,7 @@ class Reading:
     series: tuple[Series, ...] = ()
     cause: str = ""  # empty where there are series
     blind: bool = False
+    wrong: bool = False  # the query cannot be answered as it stands: asking again will not help
     warnings: tuple[str, ...] = ()
 
 

@@ -1,113 +1,272 @@
-"""Which queries the present step needs, over which window.
+"""Which queries one look needs, over which instants.
 
-Raw counters and not rates: increments are taken by the judge, per series, so a
-lost scrape costs nothing and a restarted pod is seen as what it is.  The window
-opens when the present weight has arrived in the cluster and its warm-up is over;
-older samples say nothing about this weight.
+Raw counters and not rates, at instants of a grid that is anchored at the rollout's
+start, from the last instant that was folded on: increments are taken per series, so a
+lost scrape costs nothing, a restarted pod is seen as what it is, and the same samples
+are read whenever and however often anybody looks.  The grid is as fine as Prometheus
+scrapes, and its last instant lies far enough back that no scrape can still be missing.
 
-One more query is the witness: when did Prometheus scrape anything at all?  It
-tells a quiet canary from an outage of the monitoring, and is asked before a
-rollout starts, since none starts blind.
+One more query is the witness: when did Prometheus scrape anything at all?  It tells a
+quiet canary from an outage of the monitoring, and is asked before a rollout starts too,
+since none starts blind.  A survey finds out beforehand which packs' series are there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from math import ceil, floor
+from typing import TYPE_CHECKING, Protocol
 
-from .model import UNREADABLE, Owned, Query, Timing
+from . import pack
+from .blocks import HISTORY, Timings
+from .evidence import Question, Terms
+from .model import UNREADABLE, Kind, Query
+from .tracks import Margin
 
 if TYPE_CHECKING:
-    from .model import Canary, Live, Policy, Rollout
+    from datetime import datetime
+
+    from .model import Live, Metric, Policy, Rollout, Source, Timing
 
 WITNESS = "scraped"
-FINEST = timedelta(seconds=1)
-MOST_POINTS = 600  # of one query; a longer step is read at a wider distance
-
-# KServe in Knative mode, up to Knative 1.18: counters in requests, latencies in milliseconds.
-COUNT = 'revision_request_count{{namespace_name="{namespace}",revision_name="{revision}"}}'
-BUCKETS = 'revision_request_latencies_bucket{{namespace_name="{namespace}",revision_name="{revision}"}}'
-SIGNALS = {"errors": COUNT, "latency": BUCKETS}
+INTERVAL = "interval"
+HISTORY_OF_STABLE = timedelta(minutes=10)  # before the rollout: what stable is like
+SURVEYED = timedelta(minutes=5)  # in which a series must have been scraped to be there
+MOST_POINTS = 1000  # of one query; what is left is read at the next look
+LATEST = timedelta(seconds=10)  # Prometheus's usual time-out: until then a scrape may still arrive
+USUAL = timedelta(seconds=15)  # between two scrapes, where nothing tells
+INTERVALS = tuple(timedelta(seconds=s) for s in (1, 2, 5, 10, 15, 20, 30, 60))  # that people choose
+ARMS = ("canary", "stable")
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """The stretch of time whose samples are evidence for the present weight."""
+class Survey:
+    """What there is in Prometheus, found out beforehand."""
 
-    start: datetime
-    end: datetime
-    step: timedelta
-
-
-def window(rollout: Rollout, policy: Policy, live: Live, now: datetime) -> Window | None:
-    """Say which samples count; None: nothing can be measured at this weight yet."""
-    canary = rollout.canary
-    if canary is None or not measurable(rollout, live):
-        return None
-    # A brake changes what is live; what was measured before it must not be forgotten, or the brake would let go.
-    begun = canary.since if _braked(canary, live) else max(canary.since, live.since or canary.since)
-    timing = policy.timing
-    warm_up = timing.warm_up if canary.weight == policy.steps[0].weight else timing.warm_up_after_shift
-    start = begun + warm_up
-    if start >= now:
-        return None
-    return Window(start, now, max(timing.block, FINEST, (now - start) / MOST_POINTS))
+    present: frozenset[str] = frozenset()  # expressions of detection that were answered
+    interval: timedelta = USUAL  # between two scrapes
 
 
-def measurable(rollout: Rollout, live: Live) -> bool:
-    """Whether canary and stable serve side by side at the recorded weight, or the brake is on: it forgets nothing."""
-    canary, stable = rollout.canary, rollout.stable
-    if canary is None or stable is None or canary.weight == 100 or not live.known or live.rolled is None:
-        return False
-    name = live.names.get(canary.label)
-    split = _braked(canary, live) or (name is not None and live.shares.get(name) == canary.weight)
-    return name is not None and split and live.baseline == stable.revision
-
-
-def _braked(canary: Canary, live: Live) -> bool:
-    """Whether the canary is live at weight 0, which no record ever says."""
-    return live.template == Owned(0, canary.label)
-
-
-def plan(rollout: Rollout, policy: Policy | None, live: Live, now: datetime) -> tuple[Query, ...]:
-    """Write the queries of one service; none where nothing is pending or on trial."""
-    canary, stable = rollout.canary, rollout.stable
-    if stable is None or (canary is None and rollout.wanted in (stable.revision, UNREADABLE)):
-        return ()
-    seen = window(rollout, policy, live, now) if policy else None
-    if policy is None or seen is None or canary is None:
-        return (_witness(Window(now, now, policy.timing.block if policy else Timing().block)),)
-    namespace = rollout.service.split("/")[0]
-    arms = {"canary": live.names[canary.label], "stable": live.rolled or ""}
-    signals = dict.fromkeys(["errors", *(metric.signal for metric in policy.metrics)])  # errors count the requests
-    return (
-        _witness(seen),
-        *(
-            Query(
-                name=f"{signal}/{arm}",
-                expression=SIGNALS[signal].format(namespace=_escaped(namespace), revision=_escaped(revision)),
-                start=seen.start,
-                end=seen.end,
-                step=seen.step,
-            )
-            for signal in signals
-            for arm, revision in arms.items()
-        ),
+def survey_queries(policy: Policy, namespace: str, now: datetime) -> tuple[Query, ...]:
+    """Ask which sources are there, and how often Prometheus scrapes."""
+    expressions = {INTERVAL: f"max(count_over_time(up[{_seconds(SURVEYED)}]))"}
+    for expression in pack.detections(policy, namespace):
+        expressions[expression] = expression
+    return tuple(
+        Query(name=name, expression=expression, start=now, end=now, step=INTERVALS[0])
+        for name, expression in expressions.items()
     )
 
 
-def _escaped(value: str) -> str:
-    """Write a value so that it cannot leave its matcher."""
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def interval_of(scrapes: float) -> timedelta:
+    """Turn a count of scrapes into the distance that people had in mind; some of them may have been lost."""
+    between = SURVEYED / max(scrapes, 1.0)
+    return min(INTERVALS, key=lambda usual: abs(usual - between))
+
+
+class Progress(Protocol):
+    """How far evidence has been gathered, and what it is of."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is of."""
+        ...
+
+    @property
+    def until(self) -> int:
+        """The last instant of the grid that is in it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What a metric is read from: one source, and the name under which its queries go."""
+
+    key: str
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one look asks, and how to read the answers."""
+
+    queries: tuple[Query, ...] = ()
+    origin: datetime | None = None  # the rollout's start, or of the history before it; None: nothing is measured
+    step: timedelta = INTERVALS[0]  # of the grid
+    first: int = 0  # instant of the grid, counted from the origin, that is not folded yet
+    last: int = -1  # the last one that can be read
+    behind: int = 0  # how many more there are than one look may read
+    steps: tuple[float, ...] = ()  # seconds after the origin at which each weight was given
+    signals: Mapping[str, Signal] = field(default_factory=dict)  # by metric
+    wrong: Mapping[str, str] = field(default_factory=dict)  # by metric: why it cannot be read
+    terms: Terms | None = None
+    key: tuple[object, ...] = ()  # what the evidence is of; another key, other evidence
+
+
+def plan(
+    rollout: Rollout, policy: Policy | None, live: Live, survey: Survey, now: datetime, folded: Progress | None
+) -> Plan:
+    """Write the queries of one service; none where nothing is pending or on trial."""
+    canary, stable = rollout.canary, rollout.stable
+    if stable is None or (canary is None and rollout.wanted in (stable.revision, UNREADABLE)):
+        return Plan()
+    if policy is None or live.rolled is None or live.baseline != stable.revision:
+        return Plan(queries=(_witness(now, now, USUAL),))
+    if canary is None:
+        scene = Scene(service=rollout.service, policy=policy, survey=survey, stable=live.rolled)
+        return written(scene, now - HISTORY_OF_STABLE, (), now)
+    name = live.names.get(canary.label)
+    if name is None or canary.weight == 100:
+        return Plan(queries=(_witness(now, now, USUAL),))
+    scene = Scene(service=rollout.service, policy=policy, survey=survey, stable=live.rolled, canary=name)
+    given = (*(past.since for past in canary.past), canary.since)
+    steps = tuple((since - canary.started).total_seconds() for since in given)
+    return written(scene, canary.started, steps, now, folded)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """Who is measured, by which policy, in which Prometheus."""
+
+    service: str  # namespace/name
+    policy: Policy
+    survey: Survey
+    stable: str  # the cluster's name of its revision
+    canary: str = ""  # likewise; empty: there is none yet
+
+    @property
+    def signals(self) -> dict[str, Signal | str]:
+        """By metric: its signal, or why there is none."""
+        return {metric.name: self._signal(metric) for metric in self.policy.metrics}
+
+    def _signal(self, metric: Metric) -> Signal | str:
+        namespace = self.service.split("/")[0]
+        source = pack.chosen(metric, self.survey.present, namespace)
+        if source is None:
+            tried = "; ".join(dict.fromkeys(f"{each.pack} ({each.name})" for each in metric.sources))
+            return f"none of its sources is in Prometheus for namespace {namespace}: {tried}"
+        return Signal(f"{source.pack}/{metric.pack.rsplit('/')[-1]}" if source.pack else metric.name, source)
+
+    def query(self, template: str, arm: str, window: timedelta) -> str:
+        """Fill in a template for one revision."""
+        namespace, name = self.service.split("/")
+        revision = self.canary if arm == "canary" else self.stable
+        values = {"revision": revision, "baseline": self.stable, "namespace": namespace, "service": name}
+        return pack.render(template, {**values, "window": _seconds(window)})
+
+
+def written(
+    scene: Scene, origin: datetime, steps: tuple[float, ...], now: datetime, folded: Progress | None = None
+) -> Plan:
+    """Write the queries about one or two revisions, from where the folding has got to."""
+    policy, step = scene.policy, grid(scene.policy, scene.survey)
+    found = scene.signals
+    signals = {name: each for name, each in found.items() if isinstance(each, Signal)}
+    wrong = {name: each for name, each in found.items() if isinstance(each, str)}
+    key = (scene.canary, scene.stable, origin, steps[:1], policy.digest, step, tuple(signals.items()))
+    before = ceil(HISTORY_OF_STABLE / step) if scene.canary else 0
+    first = folded.until + 1 if folded is not None and folded.key == key else -before
+    newest = floor((now - min(step, LATEST) - origin) / step)
+    last = min(newest, first + MOST_POINTS - 1)
+    queries = [_witness(origin + step * min(first, last), origin + step * last, step)]
+    if first <= last:
+        queries += _about(scene, signals, origin, step, first, last)
+    return Plan(
+        queries=tuple({query.name: query for query in queries}.values()),
+        origin=origin,
+        step=step,
+        first=first,
+        last=last,
+        behind=max(newest - last, 0),
+        steps=steps,
+        signals=signals,
+        wrong=wrong,
+        terms=terms(policy),
+        key=key,
+    )
+
+
+def _about(
+    scene: Scene, signals: Mapping[str, Signal], origin: datetime, step: timedelta, first: int, last: int
+) -> list[Query]:
+    """Ask about every signal once, for every revision; gauges at wider distances."""
+    queries = []
+    for signal in signals.values():
+        wide = gauge_every(scene.policy, step) if signal.source.kind is Kind.GAUGE else 1
+        begin, end = ceil(first / wide) * wide, floor(last / wide) * wide
+        if begin > end:
+            continue
+        queries += [
+            Query(
+                name=f"{signal.key}/{part}/{arm}",
+                expression=scene.query(template, arm, step * wide),
+                start=origin + step * begin,
+                end=origin + step * end,
+                step=step * wide,
+            )
+            for part, template in signal.source.parts.items()
+            for arm in (ARMS if scene.canary else ARMS[1:])
+        ]
+    return queries
+
+
+def grid(policy: Policy, survey: Survey) -> timedelta:
+    """Look as often as Prometheus scrapes, and three times a block at least."""
+    return max(min(survey.interval, policy.timing.block / 3), INTERVALS[0])
+
+
+def gauge_every(policy: Policy, step: timedelta) -> int:
+    """How many instants of the grid are one window of a gauge: three blocks, so that windows are nearly independent."""
+    return max(ceil(3 * policy.timing.block / step), 1)
+
+
+def terms(policy: Policy) -> Terms:
+    """Put a policy's metrics as questions."""
+    return Terms(
+        questions=tuple(_question(metric) for metric in policy.metrics),
+        timings=_timings(policy.timing),
+        bound=1 / policy.false_abort,
+        min_requests=policy.min_requests,
+    )
+
+
+def _question(metric: Metric) -> Question:
+    limit = metric.minimum if metric.higher_is_better else metric.maximum
+    return Question(
+        name=metric.name,
+        kind=metric.kind,
+        margin=Margin(tolerance=metric.tolerance, at_least=metric.at_least, limit=limit),
+        sign=-1.0 if metric.higher_is_better else 1.0,
+        delay=metric.delay.total_seconds(),
+        enforced=metric.enforced,
+    )
+
+
+def _timings(timing: Timing) -> Timings:
+    return Timings(
+        block=timing.block.total_seconds(),
+        warm_up=timing.warm_up.total_seconds(),
+        warm_up_after_shift=timing.warm_up_after_shift.total_seconds(),
+    )
+
+
+def step_at(steps: tuple[float, ...], t: float) -> int:
+    """The step at an instant; HISTORY: before the first."""
+    return sum(given <= t for given in steps) - 1 if steps else HISTORY
 
 
 def lookback(step: timedelta) -> timedelta:
-    """Say how long a scrape goes on being seen by the witness: two steps, and two scrapes at least."""
-    return timedelta(seconds=max(int(step.total_seconds() * 2), 10))
+    """Say how long a scrape goes on being seen by the witness: two steps, and ten seconds at least."""
+    return max(step * 2, timedelta(seconds=10))
 
 
-def _witness(seen: Window) -> Query:
-    """Ask at which points of a window anything had just been scraped."""
-    expression = f"max(count_over_time(up[{lookback(seen.step).total_seconds():.0f}s]))"
-    return Query(name=WITNESS, expression=expression, start=seen.start, end=seen.end, step=seen.step)
+def _witness(start: datetime, end: datetime, step: timedelta) -> Query:
+    """Ask at which instants anything had just been scraped."""
+    expression = f"max(count_over_time(up[{_seconds(lookback(step))}]))"
+    return Query(name=WITNESS, expression=expression, start=start, end=end, step=step)
+
+
+def _seconds(span: timedelta) -> str:
+    return f"{ceil(span.total_seconds())}s"

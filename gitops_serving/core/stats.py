@@ -8,7 +8,8 @@ everything here serves to keep it: what a bet is made of comes from earlier bloc
 
 In a block the canary (C) served ``n_c`` requests, ``e_c`` of them bad, and stable, the
 baseline (B), ``n_b`` and ``e_b``.  "Bad" is an error, or an answer slower than a bucket's
-edge; nothing here knows which.  Counts need not be whole.  All logarithms are natural.
+edge; nothing here knows which.  Counts need not be whole, logarithms are natural, rates are
+shares of 1.
 
 References: Turner, Ly, Grünwald (2024), "Generic e-variables for exact sequential
 k-sample tests"; Howard, Ramdas, McAuliffe, Sekhon (2021), "Time-uniform, nonparametric,
@@ -30,59 +31,75 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
 NORMAL = NormalDist()
 _TINY = 1e-12
-_HALVINGS = 34  # of a bracket: 1e-10 of it, far below what a count can tell apart
+_STEPS = 100  # towards the nearest point; a dozen are enough, and halving alone would take fifty
+_CLOSE = 1e-12  # relative; far below what a count can tell apart
 _CHI_POINTS = 200  # of the sum that stands for the integral in the t e-value
 
 
 def two_sample_log_e(
-    e_c: ArrayLike,
-    n_c: ArrayLike,
-    e_b: ArrayLike,
-    n_b: ArrayLike,
-    a: ArrayLike,
-    b: ArrayLike,
-    rho: ArrayLike,
-    delta: ArrayLike,
+    e_c: float,
+    n_c: float,
+    e_b: float,
+    n_b: float,
+    a: float,
+    b: float,
+    rho: float,
+    delta: float,
     *,
     safe: bool = False,
-) -> tuple[Floats, Floats, Floats]:
+) -> tuple[float, float, float]:
     """Bet on rates (a, b) against the null that the canary's rate is at most ``rho * stable's + delta``.
 
     The bet is paid by the likelihood ratio against the point (a0, b0) of the null's border that is nearest to (a, b)
     in Kullback-Leibler divergence, weighted by the requests of each side; its mean is at most 1 on the whole null.
     Where (a, b) lies in the null the bet pays 1.  With ``safe`` the null is the other side, a rate of at least that,
-    and a large value is evidence of safety.  Arguments broadcast together; returns (log E, a0, b0) of that shape.
+    and a large value is evidence of safety.  Returns (log E, a0, b0).
     """
-    e_c, n_c, e_b, n_b, a, b, rho, delta = np.broadcast_arrays(
-        *(np.asarray(each, dtype=float) for each in (e_c, n_c, e_b, n_b, a, b, rho, delta))
-    )
-    outside = a < rho * b + delta if safe else a > rho * b + delta
-    crossing = (a - delta) / rho  # where the border has the canary's rate; the nearest point lies between it and b
-    least = np.clip(np.minimum(b, crossing), _TINY, 1 - _TINY)
-    most = np.clip(np.maximum(b, crossing), _TINY, 1 - _TINY)
-    for _ in range(_HALVINGS):
-        t = (least + most) / 2
-        s = np.clip(rho * t + delta, _TINY, 1 - _TINY)
-        falling = n_c * rho * (s - a) / (s * (1 - s)) + n_b * (t - b) / (t * (1 - t)) < 0
-        least, most = np.where(falling, t, least), np.where(falling, most, t)
-    b0 = np.where(outside, (least + most) / 2, b)
-    a0 = np.where(outside, np.clip(rho * b0 + delta, _TINY, 1 - _TINY), a)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_e = _log_ratio(e_c, n_c, a, a0) + _log_ratio(e_b, n_b, b, b0)
-    return np.where(outside, log_e, 0.0), a0, b0
+    border = rho * b + delta
+    if a >= border if safe else a <= border:
+        return 0.0, a, b
+    b0 = _nearest(n_c, n_b, a, b, rho, delta)
+    a0 = min(max(rho * b0 + delta, _TINY), 1 - _TINY)
+    return _log_ratio(e_c, n_c, a, a0) + _log_ratio(e_b, n_b, b, b0), a0, b0
 
 
-def _log_ratio(bad: Floats, requests: Floats, rate: Floats, null: Floats) -> Floats:
+def _nearest(n_c: float, n_b: float, a: float, b: float, rho: float, delta: float) -> float:
+    """Find stable's rate at the nearest point of the border: Newton's steps, halving where one leaves the bracket.
+
+    It lies between stable's rate and that at which the border has the canary's; the slope there rises throughout.
+    """
+    crossing = min(max((a - delta) / rho, _TINY), 1 - _TINY)
+    least, most = min(b, crossing), max(b, crossing)
+    t = (n_c * crossing + n_b * b) / (n_c + n_b)
+    for _ in range(_STEPS):
+        s = min(max(rho * t + delta, _TINY), 1 - _TINY)
+        in_c, in_b = s * (1 - s), t * (1 - t)
+        slope = n_c * rho * (s - a) / in_c + n_b * (t - b) / in_b
+        if slope < 0:
+            least = t
+        else:
+            most = t
+        bend = n_c * rho**2 * (in_c - (s - a) * (1 - 2 * s)) / in_c**2 + n_b * (in_b - (t - b) * (1 - 2 * t)) / in_b**2
+        following = t - slope / bend if bend > 0 else most
+        if not least < following < most:
+            following = (least + most) / 2
+        if abs(following - t) <= _CLOSE * t:
+            return following
+        t = following
+    return t
+
+
+def _log_ratio(bad: float, requests: float, rate: float, null: float) -> float:
     """Log-likelihood ratio of two rates, given counts; what did not happen contributes nothing."""
     good = requests - bad
-    return np.where(bad > 0, bad * np.log(rate / null), 0.0) + np.where(
-        good > 0, good * np.log((1 - rate) / (1 - null)), 0.0
+    return (bad * math.log(rate / null) if bad > 0 else 0.0) + (
+        good * math.log((1 - rate) / (1 - null)) if good > 0 else 0.0
     )
 
 
@@ -169,38 +186,35 @@ def _pairs(n_c: Floats | np.float64, n_b: Floats | np.float64) -> Floats:
     return np.maximum(2 / (1 / n_c + 1 / n_b) - 1, 0)
 
 
-def probit_margin(p: ArrayLike, shift: ArrayLike) -> tuple[Floats, Floats]:
+def probit_margin(p: float, shift: float) -> tuple[float, float]:
     """Turn a shift on the probit scale into the tangent (rho, delta) of the largest tolerated rate, at rate ``p``.
 
     The curve is concave, so its tangent lies above it and the null only grows.
     """
-    p, shift = np.broadcast_arrays(np.asarray(p, dtype=float), np.asarray(shift, dtype=float))
     z = probit(p)
-    rho = np.exp(-shift * z - shift**2 / 2)
+    rho = math.exp(-shift * z - shift**2 / 2)
     return rho, normal(z + shift) - rho * p
 
 
-def probit(p: ArrayLike) -> Floats:
-    """The quantile of the standard normal distribution, element by element."""
-    return np.vectorize(NORMAL.inv_cdf, otypes=[float])(np.clip(p, _TINY, 1 - _TINY))
+def probit(p: float) -> float:
+    """The quantile of the standard normal distribution."""
+    return NORMAL.inv_cdf(min(max(p, _TINY), 1 - _TINY))
 
 
-def normal(z: ArrayLike) -> Floats:
-    """The distribution function of the standard normal distribution, element by element."""
-    return np.vectorize(NORMAL.cdf, otypes=[float])(z)
+def normal(z: float) -> float:
+    """The distribution function of the standard normal distribution."""
+    return NORMAL.cdf(z)
 
 
-def local_sigma(edges: Floats, exceeding: Floats) -> Floats:
-    """How wide the logarithm of a latency is spread around each bucket edge.
+def local_sigma(edges: Sequence[float], exceeding: Sequence[float], row: int) -> float:
+    """How wide the logarithm of a latency is spread around one bucket edge.
 
-    ``edges`` (rows,) in any unit and rising; ``exceeding`` (rows,) the share of answers slower than each.  Locally
-    log-latency is taken for normal, and this is its slope between the neighbours of an edge, within [0.15, 3].
+    ``edges`` rise, in any unit; ``exceeding`` is the share of answers slower than each.  Locally log-latency is taken
+    for normal, and this is its slope between the neighbours of the edge, within [0.15, 3].
     """
-    z = -probit(exceeding)
-    logs = np.log(edges)
-    below = np.maximum(np.arange(len(edges)) - 1, 0)
-    above = np.minimum(np.arange(len(edges)) + 1, len(edges) - 1)
-    return np.clip((logs[above] - logs[below]) / np.maximum(z[above] - z[below], _TINY), 0.15, 3.0)
+    below, above = max(row - 1, 0), min(row + 1, len(edges) - 1)
+    rise = probit(exceeding[below]) - probit(exceeding[above])
+    return min(max(math.log(edges[above] / edges[below]) / max(rise, _TINY), 0.15), 3.0)
 
 
 def mixture_log_e(bad: float, requests: float, rate: float) -> float:

@@ -1,0 +1,87 @@
+"""One service's evidence, from Prometheus to a verdict: survey, plan, read, fold, judge.
+
+What was folded is kept from look to look, so that only what is new has to be asked for.
+It is a cache and nothing else: without it the same samples are read again, in one
+bounded range of queries, and give the same verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from gitops_serving.core.judge import judge
+from gitops_serving.core.plan import INTERVAL, Plan, Survey, interval_of, plan, survey_queries
+from gitops_serving.core.samples import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from datetime import datetime
+
+    from gitops_serving.core.model import Live, Policy, Reading, Rollout, Verdict
+    from gitops_serving.core.samples import Folded
+    from gitops_serving.ports import Metrics
+
+FRESH = timedelta(minutes=2)  # a survey; what is scraped changes seldom, and a rollout can wait for it
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a look may leave to the next one."""
+
+    folded: dict[str, Folded] = field(default_factory=dict)  # by service
+    surveys: dict[tuple[str, str], tuple[datetime, Survey]] = field(default_factory=dict)  # by policy and namespace
+
+    def keep(self, services: Collection[str]) -> None:
+        """Forget the evidence of services that are not watched any more."""
+        for gone in self.folded.keys() - set(services):
+            self.folded.pop(gone, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What was asked, answered and made of it."""
+
+    plan: Plan
+    readings: Mapping[str, Reading]
+    folded: Folded | None
+    verdict: Verdict
+
+
+def weigh(
+    metrics: Metrics, memory: Memory, rollout: Rollout, policy: Policy | None, live: Live, now: datetime
+) -> Weighed:
+    """Gather the evidence about one service and judge it."""
+    before = memory.folded.get(rollout.service)
+    survey = _surveyed(metrics, memory, rollout, policy, now)
+    planned = plan(rollout, policy, live, survey, now, before)
+    readings = metrics.read(planned.queries) if planned.queries else {}
+    folded = gather(planned, readings, before)
+    if folded is not None and rollout.canary is not None:
+        memory.folded[rollout.service] = folded
+    verdict = judge(policy, planned, readings, folded, now=now, held=rollout.held_for)
+    return Weighed(planned, readings, folded, verdict)
+
+
+def _surveyed(
+    metrics: Metrics, memory: Memory, rollout: Rollout, policy: Policy | None, now: datetime
+) -> Survey:
+    """Find out what is in Prometheus, once in a while, and only where something is to be measured."""
+    measured = rollout.stable is not None and (rollout.canary is not None or rollout.wanted != rollout.stable.revision)
+    if policy is None or not measured:
+        return Survey()
+    namespace = rollout.service.split("/")[0]
+    key = (policy.digest, namespace)
+    at, known = memory.surveys.get(key, (None, Survey()))
+    if at is not None and at <= now < at + FRESH:
+        return known
+    readings = metrics.read(survey_queries(policy, namespace, now))
+    if any(reading.blind for reading in readings.values()):
+        return known
+    scrapes = [value for series in readings[INTERVAL].series for _, value in series.samples]
+    present = frozenset(name for name, reading in readings.items() if reading.series and name != INTERVAL)
+    survey = Survey(present, interval_of(max(scrapes))) if scrapes else Survey(present)
+    if scrapes:
+        memory.surveys[key] = (now, survey)
+    return survey

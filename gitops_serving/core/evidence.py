@@ -1,0 +1,283 @@
+"""The evidence of one rollout: moments in time, folded one after the other into wealth.
+
+All metrics share one budget.  Each has an e-value, their weighted mean is the
+rollout's, and the chance that a revision as good as its margins allow ever lifts it to
+``1 / false_abort`` is at most ``false_abort``, over all metrics, steps and looks
+together.  Reaching it once is final.
+
+Folding is a pure function of the moments: the same moments give the same evidence,
+whenever and in however many portions they are folded.  So evidence may be kept from
+look to look, and thrown away at any time.  Where moments come from, and what follows
+from evidence, is not known here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from .blocks import HISTORY, Counts, Cutter, Timings
+from .model import Kind
+from .tracks import Drift, Errors, Gauge, Gross, Latency, Limit, Margin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .blocks import Block
+
+    Track = Errors | Latency | Gauge | Drift
+    Pair = tuple[Counts | None, Counts | None]
+
+SMELLS = 4.0  # evidence at which nothing rises any more, though it proves nothing yet
+GROSS_SHARE = 0.2  # of the budget, for plain breakage, where errors are compared
+NOT_SEEN = float("-inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What one metric asks of the canary."""
+
+    name: str
+    kind: Kind
+    margin: Margin
+    sign: float = 1.0  # of a gauge: -1 where higher is better
+    delay: float = 0.0  # seconds for which the signal speaks of what was before
+    enforced: bool = True
+
+    @property
+    def decides(self) -> bool:
+        """Whether it may end a rollout."""
+        return self.enforced and self.kind is not Kind.DRIFT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """All questions of a policy, and the terms on which they are answered."""
+
+    questions: tuple[Question, ...]
+    timings: Timings = Timings()
+    bound: float = 20.0  # one over the budget of false aborts
+    min_requests: int = 20  # of the canary, in a step, before anything may rise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What could be seen at one instant; the instants rise."""
+
+    t: float  # seconds since the rollout began
+    step: int  # of the policy, from 0; HISTORY: stable alone
+    pairs: Mapping[str, Pair] = field(default_factory=dict)  # by question: canary's and stable's counters; None: lost
+    edges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # by question: those of its histogram
+    gauges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by question: canary's and stable's
+    scraped: bool = True  # whether Prometheus scraped anything then
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a question has been answered with, warm-ups left out."""
+
+    blocks: int = 0  # in the present step
+    requests: tuple[float, float] = (0.0, 0.0)  # in the present step, canary's and stable's
+    canary: Counts | None = None  # since the rollout began
+    stable: Counts | None = None
+
+    def after(self, block: Block) -> Tally:
+        """Count a block."""
+        requests = (self.requests[0] + block.canary.requests, self.requests[1] + block.stable.requests)
+        canary = block.canary if self.canary is None else self.canary + block.canary
+        stable = block.stable if self.stable is None else self.stable + block.stable
+        return Tally(self.blocks + 1, requests, canary, stable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Where the folding has got to."""
+
+    terms: Terms
+    t: float = NOT_SEEN  # the last moment
+    began: float = NOT_SEEN  # the first
+    step: int = HISTORY
+    opens: float = float("inf")  # when the present step's warm-up is over
+    served: float | None = None  # the first moment at which the canary had been asked anything
+    scraped: float = NOT_SEEN  # the last moment at which Prometheus had scraped
+    quiet: float = 0.0  # seconds of scraped time, since this step could last have been passed
+    cutters: Mapping[str, Cutter] = field(default_factory=dict)
+    tracks: Mapping[str, Track] = field(default_factory=dict)
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    gross: Gross | None = None
+    looked: Pair = (None, None)  # the counters behind `gross`, as last seen
+    failed: Evidence | None = None  # as it stood when it first reached the bound; final
+
+    @property
+    def total(self) -> float:
+        """The e-value of everything that may end the rollout."""
+        return sum(share * value for _, share, value in shares(self))
+
+
+def begun(terms: Terms) -> Evidence:
+    """Start without any evidence."""
+    compared = any(q.kind is Kind.COUNTER and q.decides and q.margin.tolerance is not None for q in terms.questions)
+    return Evidence(
+        terms=terms,
+        cutters={
+            q.name: Cutter(timings=replace(terms.timings, warm_up=terms.timings.warm_up + q.delay))
+            for q in terms.questions
+            if q.kind is not Kind.GAUGE
+        },
+        tracks={q.name: _track(q) for q in terms.questions},
+        tallies={q.name: Tally() for q in terms.questions},
+        gross=Gross() if compared else None,
+    )
+
+
+def _track(question: Question) -> Track:
+    margin = question.margin
+    limit = None if margin.limit is None else Limit(rate=margin.limit)
+    match question.kind:
+        case Kind.COUNTER:
+            wealth = None if margin.tolerance is None else Errors(margin=margin).wealth
+            return Errors(margin=margin, wealth=wealth, limit=limit)
+        case Kind.HISTOGRAM:
+            return Latency(margin=margin)
+        case Kind.GAUGE:
+            return Gauge(margin=margin, sign=question.sign)
+        case Kind.DRIFT:
+            return Drift()
+
+
+def shares(evidence: Evidence) -> list[tuple[str, float, float]]:
+    """List what may end the rollout: name, share of the budget, e-value; the shares add up to 1."""
+    deciding = [q for q in evidence.terms.questions if q.decides]
+    rest = 1.0 if evidence.gross is None else 1 - GROSS_SHARE
+    found = [(q.name, rest / len(deciding), value(evidence, q.name)) for q in deciding]
+    if evidence.gross is not None:
+        found.append(("breakage", GROSS_SHARE, evidence.gross.wealth.value))
+    return found
+
+
+def value(evidence: Evidence, name: str) -> float:
+    """The e-value of one metric: the mean over what it asks."""
+    values = evidence.tracks[name].values
+    return sum(values) / len(values) if values else 1.0
+
+
+def fold(evidence: Evidence, moments: Sequence[Moment]) -> Evidence:
+    """Fold moments into evidence, in their order."""
+    for moment in moments:
+        evidence = _after(evidence, moment)
+    return evidence
+
+
+def _after(evidence: Evidence, moment: Moment) -> Evidence:
+    """Fold one moment."""
+    passed = moment.t - evidence.t if evidence.t != NOT_SEEN else 0.0
+    if moment.step != evidence.step:
+        evidence = _stepped(evidence, moment)
+    if evidence.served is None and moment.step != HISTORY and _answered(moment):
+        evidence = replace(evidence, served=moment.t)
+    evidence = replace(evidence, t=moment.t, began=moment.t if evidence.began == NOT_SEEN else evidence.began)
+    if evidence.gross is not None:
+        evidence = _looked(evidence, moment)
+    evidence, news = _cut(evidence, moment, HISTORY if evidence.served is None else moment.step)
+    if moment.gauges and evidence.served is not None and moment.t >= evidence.opens:
+        evidence, news = _gauged(evidence, moment, evidence.served), True
+    if evidence.failed is None and (news or evidence.gross is not None) and evidence.total >= evidence.terms.bound:
+        evidence = replace(evidence, failed=evidence)
+    quiet = evidence.quiet
+    if moment.step != HISTORY and moment.t >= evidence.opens:
+        quiet = 0.0 if not lacking(evidence) else quiet + (passed if moment.scraped else 0.0)
+    scraped = moment.t if moment.scraped else evidence.scraped
+    return replace(evidence, quiet=quiet, scraped=scraped)
+
+
+def _answered(moment: Moment) -> bool:
+    """Whether the canary has been asked anything by now."""
+    return bool(moment.gauges) or any(c is not None and c.requests > 0 for c, _ in moment.pairs.values())
+
+
+def _stepped(evidence: Evidence, moment: Moment) -> Evidence:
+    """Begin a step: what was counted in the one before says nothing about it."""
+    timings = evidence.terms.timings
+    warm_up = timings.warm_up if moment.step == 0 else timings.warm_up_after_shift
+    tallies = {name: replace(tally, blocks=0, requests=(0.0, 0.0)) for name, tally in evidence.tallies.items()}
+    return replace(evidence, step=moment.step, opens=moment.t + warm_up, quiet=0.0, tallies=tallies)
+
+
+def _looked(evidence: Evidence, moment: Moment) -> Evidence:
+    """Bet on plain breakage, between two looks at which both answered."""
+    gross = evidence.gross
+    assert gross is not None
+    name = next(q.name for q in evidence.terms.questions if q.kind is Kind.COUNTER and q.margin.tolerance is not None)
+    canary, stable = moment.pairs.get(name, (None, None))
+    if stable is None or (canary is None and evidence.served is not None):
+        return evidence
+    before_canary, before_stable = evidence.looked
+    if before_stable is not None:
+        gained = stable.since(before_stable)
+        if canary is None:
+            gross = replace(gross, memory=gross.memory.after(Counts(gained.requests, gained.bad[:1])))
+        else:
+            gross = gross.after(canary if before_canary is None else canary.since(before_canary), gained)
+    return replace(evidence, gross=gross, looked=(canary, stable))
+
+
+def _cut(evidence: Evidence, moment: Moment, step: int) -> tuple[Evidence, bool]:
+    """Cut counters into blocks, and bet on those that closed; tells whether any did."""
+    cutters, tracks, tallies = dict(evidence.cutters), dict(evidence.tracks), dict(evidence.tallies)
+    news = False
+    for name, edges in moment.edges.items():
+        track = tracks[name]
+        if isinstance(track, Latency) and not track.edges:
+            tracks[name] = track.over(edges)
+    for name, cutter in evidence.cutters.items():
+        canary, stable = moment.pairs.get(name, (None, None))
+        cutters[name], blocks = cutter.take(moment.t, step, canary, stable)
+        for block in blocks:
+            track = tracks[name]
+            assert not isinstance(track, Gauge)
+            tracks[name] = track.after(block)
+            if block.step != HISTORY:
+                news = True
+                after = tallies[name].after(block)
+                tallies[name] = after if block.step == step else replace(after, blocks=0, requests=(0.0, 0.0))
+    return replace(evidence, cutters=cutters, tracks=tracks, tallies=tallies), news
+
+
+def _gauged(evidence: Evidence, moment: Moment, served: float) -> Evidence:
+    """Look at gauges, those whose labels arrive late only when they do."""
+    tracks, tallies = dict(evidence.tracks), dict(evidence.tallies)
+    delays = {q.name: q.delay + evidence.terms.timings.warm_up for q in evidence.terms.questions}
+    for name, (canary, stable) in moment.gauges.items():
+        if moment.t < served + delays[name]:
+            continue
+        track = tracks[name]
+        assert isinstance(track, Gauge)
+        tracks[name] = track.after(canary, stable)
+        tallies[name] = replace(tallies[name], blocks=tallies[name].blocks + 1)
+    return replace(evidence, tracks=tracks, tallies=tallies)
+
+
+def lacking(evidence: Evidence) -> Mapping[str, str]:
+    """Say what each enforced metric still lacks before anything may rise; empty: nothing."""
+    terms = evidence.terms
+    found: dict[str, str] = {}
+    for question in terms.questions:
+        if question.enforced and (lack := _lack(evidence, question)):
+            found[question.name] = lack
+    if evidence.total >= SMELLS:
+        found[""] = "smells"
+    return found
+
+
+def _lack(evidence: Evidence, question: Question) -> str:
+    """Say what one metric lacks; empty: nothing."""
+    tally, track, terms = evidence.tallies[question.name], evidence.tracks[question.name], evidence.terms
+    if question.kind is Kind.GAUGE:
+        return "" if tally.blocks and isinstance(track, Gauge) and not track.over else "gauge"
+    if question.kind is Kind.DRIFT:
+        return "drift" if value(evidence, question.name) >= terms.bound else ""
+    if tally.requests[0] < terms.min_requests or not tally.blocks:
+        return "requests"
+    assert isinstance(track, Errors | Latency)
+    limit = track.limit
+    return "limit" if limit is not None and limit.over else ""

@@ -1,0 +1,136 @@
+"""The judge on samples that somebody else took: one JSON object in, at most one out.
+
+The same folding and the same verdicts as in a cluster, without one: for tests, for
+people who want to try a policy on numbers of their own, and for comparing judges.
+Samples carry requests, errors and a histogram, so only what a policy asks of errors and
+latency can be judged; whatever else it asks is said to be missing, and holds nothing up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .blocks import HISTORY, Counts
+from .errors import Invalid
+from .evidence import Moment, begun, fold
+from .judge import assess
+from .model import Kind, Outcome, Source
+from .plan import terms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .evidence import Evidence
+    from .model import Metric, Policy
+
+KINDS = {"errors": Kind.COUNTER, "latency": Kind.HISTOGRAM}
+VERDICTS = {
+    Outcome.PASS: "pass",
+    Outcome.FAIL: "fail",
+    Outcome.SILENT: "inconclusive",
+    Outcome.BLIND: "inconclusive",
+}
+MOST_EDGES = 1000  # a guess: far more than any histogram has
+
+
+class Judging:
+    """One run after the other, by one policy."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.left_out = _readable(policy)
+        self._evidence = begun(terms(self.policy))
+        self._edges: tuple[float, ...] = ()
+
+    def take(self, message: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Take one message and answer it, if it asks for an answer.  Raises Invalid where it is none of ours."""
+        match message:
+            case {"type": "start"}:
+                self._evidence, self._edges = begun(terms(self.policy)), ()
+                return None
+            case {"type": "sample", "sample": {**sample}}:
+                self._evidence = self._after(self._evidence, sample)
+                return self._verdict() if message.get("answer") is True else None
+        raise _wrong("it is neither a start nor a sample")
+
+    def _after(self, evidence: Evidence, sample: Mapping[str, Any]) -> Evidence:
+        """Fold one sample."""
+        t, step = _number(sample, "t"), sample.get("step", HISTORY)
+        if isinstance(step, bool) or not isinstance(step, int) or step < HISTORY:
+            raise _wrong("step is no whole number from -1 on")
+        if t <= evidence.t:
+            raise _wrong(f"t is {t:g}, which is not after {evidence.t:g}")
+        edges = _edges(sample.get("le", ()))
+        self._edges = self._edges or edges
+        canary, stable = (_arm(sample, arm, edges) for arm in ("canary", "baseline"))
+        pairs = {}
+        for metric in self.policy.metrics:
+            if metric.kind is Kind.COUNTER:
+                pairs[metric.name] = (canary and canary[0], stable and stable[0])
+            elif edges == self._edges and edges:  # other buckets than before cannot be compared
+                pairs[metric.name] = (canary and canary[1], stable and stable[1])
+        known = {metric.name: edges for metric in self.policy.metrics if metric.kind is Kind.HISTOGRAM and edges}
+        return fold(evidence, [Moment(t=t, step=step, pairs=pairs, edges=known)])
+
+    def _verdict(self) -> dict[str, Any]:
+        evidence = self._evidence.failed or self._evidence
+        verdict = assess(self.policy, evidence, {})
+        because = verdict.because or "nothing is on trial yet"
+        return {"verdict": VERDICTS[verdict.outcome], "because": because, "e": round(verdict.e, 6)}
+
+
+def _readable(policy: Policy) -> tuple[Policy, tuple[str, ...]]:
+    """Keep the metrics that samples can answer; raises Invalid where none of them decides anything."""
+    kept: list[Metric] = []
+    for metric in policy.metrics:
+        kind = KINDS.get(metric.pack.rsplit("/", 1)[-1])
+        if kind is not None:
+            kept.append(replace(metric, sources=(Source(kind=kind, parts={}),)))
+    if not any(metric.enforced for metric in kept):
+        raise Invalid(
+            f"policy {policy.name} enforces nothing about errors or latency, which is all that samples tell of",
+            code="metrics",
+            remedy="choose a policy with a metric of pack NAME/errors or NAME/latency",
+        )
+    left_out = tuple(metric.name for metric in policy.metrics if metric.name not in {each.name for each in kept})
+    return replace(policy, metrics=tuple(kept)), left_out
+
+
+def _arm(sample: Mapping[str, Any], arm: str, edges: tuple[float, ...]) -> tuple[Counts, Counts] | None:
+    """Read one revision's counters as errors and as requests beyond each edge; None: the scrape was lost."""
+    told = sample.get(arm)
+    if told is None:
+        return None
+    if not isinstance(told, dict):
+        raise _wrong(f"{arm} is neither counters nor null")
+    requests, errors = _number(told, "requests"), _number(told, "errors")
+    buckets = told.get("buckets", [])
+    if not isinstance(buckets, list) or (buckets and len(buckets) != len(edges) + 1):
+        raise _wrong(f"{arm} needs one bucket more than there are edges in le, the last being +Inf")
+    counts = [_finite(each, f"a bucket of {arm}") for each in buckets]
+    beyond = tuple(counts[-1] - each for each in counts[:-1]) if counts else (0.0,) * len(edges)
+    return Counts(requests, (errors,)), Counts(counts[-1] if counts else 0.0, beyond)
+
+
+def _edges(told: Any) -> tuple[float, ...]:
+    if not isinstance(told, list | tuple) or len(told) > MOST_EDGES:
+        raise _wrong("le is no list of edges")
+    edges = tuple(_finite(each, "an edge") for each in told)
+    if any(later <= earlier for earlier, later in zip(edges, edges[1:], strict=False)):
+        raise _wrong("the edges in le do not rise")
+    return edges
+
+
+def _number(told: Mapping[str, Any], key: str) -> float:
+    return _finite(told.get(key), key)
+
+
+def _finite(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _wrong(f"{what} is no number")
+    return float(value)
+
+
+def _wrong(why: str) -> Invalid:
+    return Invalid(f"this is no message of the judge's: {why}", code="message", remedy="see `judge --help` for the form")
