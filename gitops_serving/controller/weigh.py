@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gitops_serving.core.judge import judge
-from gitops_serving.core.plan import INTERVAL, Plan, Survey, interval_of, plan, survey_queries
+from gitops_serving.core.plan import Plan, Survey, plan, survey_queries, surveyed
 from gitops_serving.core.samples import gather
 
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ def weigh(
     return Weighed(planned, readings, folded, verdict)
 
 
-def _surveyed(
-    metrics: Metrics, memory: Memory, rollout: Rollout, policy: Policy | None, now: datetime
-) -> Survey:
+def _surveyed(metrics: Metrics, memory: Memory, rollout: Rollout, policy: Policy | None, now: datetime) -> Survey:
     """Find out what is in Prometheus, once in a while, and only where something is to be measured."""
     measured = rollout.stable is not None and (rollout.canary is not None or rollout.wanted != rollout.stable.revision)
     if policy is None or not measured:
@@ -79,9 +77,6 @@ def _surveyed(
     readings = metrics.read(survey_queries(policy, namespace, now))
     if any(reading.blind for reading in readings.values()):
         return known
-    scrapes = [value for series in readings[INTERVAL].series for _, value in series.samples]
-    present = frozenset(name for name, reading in readings.items() if reading.series and name != INTERVAL)
-    survey = Survey(present, interval_of(max(scrapes))) if scrapes else Survey(present)
-    if scrapes:
-        memory.surveys[key] = (now, survey)
+    survey = surveyed(readings)
+    memory.surveys[key] = (now, survey)
     return survey

@@ -85,7 +85,9 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
         stable=stable,
         limit=min((each for each in (limit, metric.maximum) if each is not None), default=None),
         unit=UNITS.get(metric.kind, metric.unit),
-        requests=None if tally.canary is None or tally.stable is None else (tally.canary.requests, tally.stable.requests),
+        requests=None
+        if tally.canary is None or tally.stable is None
+        else (tally.canary.requests, tally.stable.requests),
         e=e,
         enforced=metric.enforced,
     )
@@ -139,7 +141,9 @@ def _bounded(metric: Metric, track: object) -> str:
         return f"{words}, which lies beyond its last bucket: nothing can be said of it"
     if limit is None or not limit.over:
         return words
-    return f"{words}; stable breaks that too, so the canary is not to blame" if limit.shared else f"{words}: it is above"
+    return (
+        f"{words}; stable breaks that too, so the canary is not to blame" if limit.shared else f"{words}: it is above"
+    )
 
 
 def _broken(evidence: Evidence) -> Measurement:

@@ -37,9 +37,7 @@ def foreseen(policy: Policy, evidence: Evidence) -> str:
     """Say what the policy's steps can detect at stable's present traffic; empty: there is none to tell by."""
     passed = evidence.t - evidence.began
     traffic = {
-        name: cutter.seen / passed
-        for name, cutter in evidence.cutters.items()
-        if passed > 0 and cutter.seen > 0
+        name: cutter.seen / passed for name, cutter in evidence.cutters.items() if passed > 0 and cutter.seen > 0
     }
     if not traffic:
         return "stable has no traffic to tell by what these steps could detect"

@@ -133,4 +133,6 @@ def _finite(value: Any, what: str) -> float:
 
 
 def _wrong(why: str) -> Invalid:
-    return Invalid(f"this is no message of the judge's: {why}", code="message", remedy="see `judge --help` for the form")
+    return Invalid(
+        f"this is no message of the judge's: {why}", code="message", remedy="see `judge --help` for the form"
+    )

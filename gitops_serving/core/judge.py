@@ -62,9 +62,7 @@ def judge(
     return assess(policy, evidence, folded.wrong, held)
 
 
-def assess(
-    policy: Policy, evidence: Evidence, wrong: Mapping[str, str], held: timedelta = timedelta()
-) -> Verdict:
+def assess(policy: Policy, evidence: Evidence, wrong: Mapping[str, str], held: timedelta = timedelta()) -> Verdict:
     """Turn evidence into a verdict; ``wrong`` says by metric why it cannot be read at all."""
     total, bound = evidence.total, evidence.terms.bound
     failing = total >= bound
@@ -80,7 +78,9 @@ def assess(
         return Verdict(Outcome.PASS, because, timedelta(), measurements, told, total, bound)
     because = "; ".join(m.because for m in enforced if m.outcome is Outcome.SILENT)
     if total >= SMELLS:
-        because = "; ".join(filter(None, (because, f"it smells: evidence {short(total)} of all metrics, and {short(bound)} is proof")))
+        because = "; ".join(
+            filter(None, (because, f"it smells: evidence {short(total)} of all metrics, and {short(bound)} is proof"))
+        )
     drifting = {metric.name for metric in policy.metrics if metric.kind is Kind.DRIFT}
     ours = bool(unread) or set(lacks) <= drifting  # neither a wrong query nor other predictions are silence
     silent_for = timedelta() if ours else max(timedelta(seconds=evidence.quiet) - held, timedelta())

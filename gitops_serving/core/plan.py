@@ -28,16 +28,19 @@ from .tracks import Margin
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from .model import Live, Metric, Policy, Rollout, Source, Timing
+    from .model import Live, Metric, Policy, Reading, Rollout, Source, Timing
 
 WITNESS = "scraped"
-INTERVAL = "interval"
 HISTORY_OF_STABLE = timedelta(minutes=10)  # before the rollout: what stable is like
-SURVEYED = timedelta(minutes=5)  # in which a series must have been scraped to be there
 MOST_POINTS = 1000  # of one query; what is left is read at the next look
 LATEST = timedelta(seconds=10)  # Prometheus's usual time-out: until then a scrape may still arrive
 USUAL = timedelta(seconds=15)  # between two scrapes, where nothing tells
 INTERVALS = tuple(timedelta(seconds=s) for s in (1, 2, 5, 10, 15, 20, 30, 60))  # that people choose
+WINDOWS = (  # in which scrapes are counted, with how many are enough to tell: a young Prometheus has no long past
+    (timedelta(seconds=10), 5),
+    (timedelta(minutes=1), 10),
+    (timedelta(minutes=5), 1),
+)
 ARMS = ("canary", "stable")
 
 
@@ -51,19 +54,29 @@ class Survey:
 
 def survey_queries(policy: Policy, namespace: str, now: datetime) -> tuple[Query, ...]:
     """Ask which sources are there, and how often Prometheus scrapes."""
-    expressions = {INTERVAL: f"max(count_over_time(up[{_seconds(SURVEYED)}]))"}
-    for expression in pack.detections(policy, namespace):
-        expressions[expression] = expression
+    expressions = {_interval(window): f"max(count_over_time(up[{_seconds(window)}]))" for window, _ in WINDOWS}
+    expressions |= {expression: expression for expression in pack.detections(policy, namespace)}
     return tuple(
         Query(name=name, expression=expression, start=now, end=now, step=INTERVALS[0])
         for name, expression in expressions.items()
     )
 
 
-def interval_of(scrapes: float) -> timedelta:
-    """Turn a count of scrapes into the distance that people had in mind; some of them may have been lost."""
-    between = SURVEYED / max(scrapes, 1.0)
-    return min(INTERVALS, key=lambda usual: abs(usual - between))
+def surveyed(readings: Mapping[str, Reading]) -> Survey:
+    """Read a survey; where scrapes are lost or few, the interval is the one that people had in mind."""
+    counts = {window: _most(readings[_interval(window)]) for window, _ in WINDOWS}
+    windows = {_interval(window) for window in counts}
+    present = frozenset(name for name, reading in readings.items() if reading.series and name not in windows)
+    between = next((window / counts[window] for window, enough in WINDOWS if counts[window] >= enough), USUAL)
+    return Survey(present, min(INTERVALS, key=lambda usual: abs(usual - between)))
+
+
+def _most(reading: Reading) -> float:
+    return max((value for series in reading.series for _, value in series.samples), default=0.0)
+
+
+def _interval(window: timedelta) -> str:
+    return f"interval/{_seconds(window)}"
 
 
 class Progress(Protocol):

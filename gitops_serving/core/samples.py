@@ -98,9 +98,7 @@ def gather(plan: Plan, readings: Mapping[str, Reading], before: Folded | None) -
     return _folded(plan, readings, before, scraped, last)
 
 
-def _folded(
-    plan: Plan, readings: Mapping[str, Reading], before: Folded, scraped: set[int], last: int
-) -> Folded:
+def _folded(plan: Plan, readings: Mapping[str, Reading], before: Folded, scraped: set[int], last: int) -> Folded:
     """Fold the instants that were scraped, one after the other."""
     news = {name: _by_instant(plan, reading) for name, reading in readings.items() if name != WITNESS}
     books, edges = dict(before.books), dict(before.edges)
@@ -115,9 +113,7 @@ def _folded(
         for name, values in told.items():
             books[name] = books.get(name, Book()).after(values, _scale(plan, name))
         moments.append(_moment(plan, readable, index, told, books, edges, scraped=index in scraped))
-    return replace(
-        before, until=last, evidence=fold(before.evidence, moments), books=books, edges=edges
-    )
+    return replace(before, until=last, evidence=fold(before.evidence, moments), books=books, edges=edges)
 
 
 def _moment(
@@ -222,7 +218,9 @@ def _ambiguous(signal: Signal, reading: Reading) -> str:
     if len(names) > 1:
         return f"one query is answered with counters of several names: {', '.join(sorted(names))}"
     if signal.source.kind is Kind.GAUGE:
-        return f"{len(reading.series)} series where one is meant; sum them up, or choose one" * (len(reading.series) > 1)
+        return f"{len(reading.series)} series where one is meant; sum them up, or choose one" * (
+            len(reading.series) > 1
+        )
     if signal.source.kind in (Kind.HISTOGRAM, Kind.DRIFT) and reading.series:
         if any("le" not in series.labels or math.isnan(edge(series, 1.0)) for series in reading.series):
             return "a histogram without the label le; ask for its _bucket series"

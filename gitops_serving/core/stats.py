@@ -128,13 +128,13 @@ class Wealth:
         """The e-value."""
         return math.fsum(self.parts)
 
-    def after(self, log_e: Sequence[float]) -> Wealth:
-        """Pay the bets of a block: one logarithm an alternative."""
+    def after(self, log_e: Sequence[float], *, cap: float | None = None) -> Wealth:
+        """Pay the bets of a block: one logarithm an alternative; ``cap`` for this block alone."""
         before = self.value
         grown = [self.parts[0]]
         grown += [part * math.exp(min(log, 50.0)) for part, log in zip(self.parts[1:], log_e, strict=True)]
         total = math.fsum(grown)
-        scale = min(1.0, self.cap * before / total)
+        scale = min(1.0, (self.cap if cap is None else cap) * before / total)
         spread = self.share * total * scale
         kept = (1 - self.share) * scale
         return replace(

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
     from .blocks import Block
 
-CASH, SHARE, CAP = 0.25, 0.02, 5.0  # no block multiplies the evidence by more than CAP: at least three bad ones
+CASH, SHARE = 0.25, 0.02
+CAP = 5.0  # no block multiplies the evidence by more than this: it takes at least three bad ones
+GROSS_CAP = 2.5  # likewise of a look
+FLOOR = 0.1  # no block divides a bet by more than ten: an incident of both must not wipe out what was gathered
+UNUSUAL = 5.0  # times as many errors of stable as expected are an incident; nothing is bet while one lasts
 REMEMBERED = 0.98  # of what is known of stable, from block to block
 RECENT = 60  # blocks that the dispersion is estimated from: half an hour
 HIGHEST = 0.95  # of a rate that is bet on
@@ -125,6 +129,7 @@ class Errors:
 
     margin: Margin
     memory: Memory = Memory()
+    unusual: bool = False  # whether stable's last block was an incident
     spread: Spread = Spread()
     wealth: Wealth | None = field(
         default_factory=lambda: Wealth.new(len(ERROR_EFFECTS), cash=CASH, share=SHARE, cap=CAP)
@@ -139,23 +144,32 @@ class Errors:
 
     def after(self, block: Block) -> Errors:
         """Bet on a block."""
-        if block.step == HISTORY:
-            return replace(self, memory=self.memory.after(block.stable))
+        track = self if block.step == HISTORY else self._bet(block)
+        usual = UNUSUAL * self.rate * block.stable.requests + UNUSUAL
+        bad = min(block.stable.bad[0], usual)  # an incident says little about the usual rate
+        return replace(
+            track,
+            unusual=block.stable.bad[0] > usual,
+            memory=self.memory.after(Counts(block.stable.requests, (bad,))),
+        )
+
+    def _bet(self, block: Block) -> Errors:
         n_c, n_b = block.canary.requests, block.stable.requests
         e_c, e_b = block.canary.bad[0], block.stable.bad[0]
         phi = float(self.spread.tempering([0], ERRORS_PRIOR, n_c, n_b)[0])
         wealth = self.wealth
-        if wealth is not None and self.margin.tolerance is not None:
+        if wealth is not None and self.margin.tolerance is not None and not self.unusual:
             rho, delta, b = 1 + self.margin.tolerance, self.margin.at_least, self.rate
             bets = [min(effect * (rho * b + delta), HIGHEST) for effect in ERROR_EFFECTS]
+            log_e = [stats.two_sample_log_e(e_c, n_c, e_b, n_b, a, b, rho, delta)[0] / phi for a in bets]
             wealth = wealth.after(
-                [stats.two_sample_log_e(e_c, n_c, e_b, n_b, a, b, rho, delta)[0] / phi for a in bets]
+                [math.log(FLOOR + (1 - FLOOR) * math.exp(min(each, 50.0))) for each in log_e],
+                cap=min(2 + n_c / 10, CAP),
             )
         return replace(
             self,
             wealth=wealth,
             limit=self.limit and self.limit.after((e_c, e_b), (n_c, n_b), phi),
-            memory=self.memory.after(block.stable),
             spread=self.spread.after(block),
         )
 
@@ -251,7 +265,7 @@ def chosen(exceeding: Sequence[float]) -> tuple[int, ...]:
 class Gross:
     """Plain breakage, seen in single looks and from the first: a quarter more of all requests fail than stable's."""
 
-    wealth: Wealth = field(default_factory=lambda: Wealth.new(2, cash=CASH, share=SHARE, cap=3.5))
+    wealth: Wealth = field(default_factory=lambda: Wealth.new(2, cash=CASH, share=SHARE, cap=GROSS_CAP))
     memory: Memory = Memory()
 
     @property
@@ -267,7 +281,8 @@ class Gross:
         wealth = self.wealth
         if canary.requests and stable.requests:
             counts = (canary.bad[0], canary.requests, stable.bad[0], stable.requests)
-            wealth = wealth.after([stats.two_sample_log_e(*counts, a, b, 1.0, 0.25)[0] / 2.0 for a in (0.5, 0.95)])
+            phi = max(2.0, 4.0 - canary.requests / 4)
+            wealth = wealth.after([stats.two_sample_log_e(*counts, a, b, 1.0, 0.25)[0] / phi for a in (0.5, 0.95)])
         return replace(self, wealth=wealth, memory=self.memory.after(Counts(stable.requests, stable.bad[:1])))
 
 
