@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import multiprocessing
 import statistics
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -154,7 +155,8 @@ def compare(
         for world in worlds:
             yield _cells(world, judges, [play_chunk(world, chunk, judges) for chunk in chunks])
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    spawn = multiprocessing.get_context("spawn")  # a test runner has threads, which a fork would not take along
+    with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
         futures = [[pool.submit(play_chunk, world, chunk, judges) for chunk in chunks] for world in worlds]
         for world, of_world in zip(worlds, futures, strict=True):
             yield _cells(world, judges, [future.result() for future in of_world])
