@@ -81,7 +81,8 @@ def _measure(worlds: Sequence[World], judges: Sequence[str], asked: argparse.Nam
     if asked.json:
         asked.json.write_text(json.dumps(as_json(cells), indent=1) + "\n")
     if asked.write:
-        write_between(asked.write, markdown(cells))
+        parts = [[cell for cell in cells if cell.world in {world.name for world in grid}] for grid in GRIDS.values()]
+        write_between(asked.write, "\n".join(markdown(part) for part in parts if part))
 
 
 def _stream(worlds: Sequence[World], seeds: Sequence[int]) -> None:

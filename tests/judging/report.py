@@ -15,21 +15,21 @@ BEGIN, END = "<!-- tests.judging: begin -->", "<!-- tests.judging: end -->"
 
 
 def markdown(cells: Sequence[Cell]) -> str:
-    """Render everything that was measured."""
+    """Render what was measured in one grid of worlds; means are over its harmless ones."""
     parts = []
     if good := [cell for cell in cells if cell.harmless]:
         parts += [
-            "False aborts of harmless canaries, in % (95 % interval)\n",
+            f"False aborts of harmless canaries, in % of {cells[0].runs} rollouts (95 % interval)\n",
             _table(good, _false_aborts, _mean_and_worst(good)),
             "Harmless rollouts that could have finished on time, in % / share of the time inconclusive, in %\n",
             _table(good, lambda cell: f"{100 * cell.finished / cell.runs:.0f} / {100 * cell.inconclusive:.0f}"),
         ]
     if bad := [cell for cell in cells if not cell.harmless]:
         parts += [
-            "Detections of bad canaries, in % (95 % interval) / median seconds from the trouble's onset\n",
+            f"Detections of bad canaries, in % of {cells[0].runs} rollouts (95 % interval) / median seconds from the onset\n",
             _table(bad, _detection),
         ]
-    return "\n".join([f"{cells[0].runs} rollouts a cell.\n", *parts])
+    return "\n".join(parts)
 
 
 def _false_aborts(cell: Cell) -> str:
