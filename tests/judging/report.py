@@ -26,7 +26,7 @@ def markdown(cells: Sequence[Cell]) -> str:
         ]
     if bad := [cell for cell in cells if not cell.harmless]:
         parts += [
-            f"Detections of bad canaries, in % of {cells[0].runs} rollouts (95 % interval) / median seconds from the onset\n",
+            f"Detections of bad canaries, in % of {cells[0].runs} rollouts (95 % interval) / median seconds of delay\n",
             _table(bad, _detection),
         ]
     return "\n".join(parts)
