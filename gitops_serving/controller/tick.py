@@ -89,7 +89,7 @@ def _gather(desk: Desk, fleet: Fleet, rollout: Rollout, now: datetime, *, owing:
     policy = policy_of(fleet, rollout)
     valid = policy if isinstance(policy, Policy) else None
     live_now = live(rollout, desk.cluster.observe(rollout.service))
-    weighed = weigh(desk.metrics, desk.memory, rollout, valid, live_now, now)
+    weighed = weigh(desk.metrics, desk.memory, rollout=rollout, policy=valid, live=live_now, now=now)
     verdict = weighed.verdict
     if owing:
         live_now = settle(desk, rollout, live_now, verdict)

@@ -50,12 +50,12 @@ class Weighed:
 
 
 def weigh(
-    metrics: Metrics, memory: Memory, rollout: Rollout, policy: Policy | None, live: Live, now: datetime
+    metrics: Metrics, memory: Memory, *, rollout: Rollout, policy: Policy | None, live: Live, now: datetime
 ) -> Weighed:
     """Gather the evidence about one service and judge it."""
     before = memory.folded.get(rollout.service)
     survey = _surveyed(metrics, memory, rollout, policy, now)
-    planned = plan(rollout, policy, live, survey, now, before)
+    planned = plan(rollout, policy, live, survey, now=now, folded=before)
     readings = metrics.read(planned.queries) if planned.queries else {}
     folded = gather(planned, readings, before)
     if folded is not None and rollout.canary is not None:

@@ -82,55 +82,59 @@ class Cutter:
         closed = []
         cutter = self
         if step != self.step:
-            closed = self._rest()
+            closed = _rest(self)
             warm_up = self.timings.warm_up if step == 0 else self.timings.warm_up_after_shift
             cutter = replace(self, step=step, opens=t + warm_up, start=None, sums=None, whole=None)
-        cutter = cutter._added(canary, stable)
+        cutter = _added(cutter, canary, stable)
         answered = stable is not None and (canary is not None or step == HISTORY)
         if not answered:
             return cutter, closed
         if cutter.start is None:
             opened = step == HISTORY or t >= cutter.opens
-            return (cutter._opened(t) if opened else cutter), closed
-        whole = cutter._whole(t)
+            return (_opened(cutter, t) if opened else cutter), closed
+        whole = _whole(cutter, t)
         if whole is None or t - cutter.start < self.timings.block:
             return replace(cutter, whole=whole), closed
-        return cutter._opened(t), [*closed, whole]
+        return _opened(cutter, t), [*closed, whole]
 
-    def _added(self, canary: Counts | None, stable: Counts | None) -> Cutter:
-        """Add what the counters gained to the present block, and remember their values."""
-        sums = self.sums
-        if sums is not None:
-            gained = [
-                (now.since(before) if now is not None and before is not None else now) or _none(total)
-                for now, before, total in zip((canary, stable), (self.canary, self.stable), sums, strict=True)
-            ]
-            sums = (sums[0] + gained[0], sums[1] + gained[1])
-        seen = self.seen
-        if stable is not None and self.stable is not None:
-            seen += stable.since(self.stable).requests
-        return replace(self, sums=sums, seen=seen, canary=canary or self.canary, stable=stable or self.stable)
 
-    def _opened(self, t: float) -> Cutter:
-        """Open a block at an instant at which the counters are known."""
-        assert self.stable is not None
-        nothing = _none(self.stable)
-        return replace(self, start=t, sums=(nothing, nothing), whole=None)
+def _added(cutter: Cutter, canary: Counts | None, stable: Counts | None) -> Cutter:
+    """Add what the counters gained to the present block, and remember their values."""
+    sums = cutter.sums
+    if sums is not None:
+        gained = [
+            (now.since(before) if now is not None and before is not None else now) or _none(total)
+            for now, before, total in zip((canary, stable), (cutter.canary, cutter.stable), sums, strict=True)
+        ]
+        sums = (sums[0] + gained[0], sums[1] + gained[1])
+    seen = cutter.seen
+    if stable is not None and cutter.stable is not None:
+        seen += stable.since(cutter.stable).requests
+    return replace(cutter, sums=sums, seen=seen, canary=canary or cutter.canary, stable=stable or cutter.stable)
 
-    def _whole(self, t: float) -> Block | None:
-        """Make a block of the present one; None: one of the two has served nothing."""
-        assert self.start is not None
-        assert self.sums is not None
-        canary, stable = self.sums
-        if stable.requests < 1 or (canary.requests < 1 and self.step != HISTORY):
-            return self.whole
-        return Block(step=self.step, start=self.start, end=t, canary=canary.sane, stable=stable.sane)
 
-    def _rest(self) -> list[Block]:
-        """Close what the step leaves behind, where it is long enough to be worth its place."""
-        whole = self.whole
-        enough = whole is not None and whole.end - whole.start >= self.timings.block / 2
-        return [whole] if whole is not None and enough else []
+def _opened(cutter: Cutter, t: float) -> Cutter:
+    """Open a block at an instant at which the counters are known."""
+    assert cutter.stable is not None
+    nothing = _none(cutter.stable)
+    return replace(cutter, start=t, sums=(nothing, nothing), whole=None)
+
+
+def _whole(cutter: Cutter, t: float) -> Block | None:
+    """Make a block of the present one; None: one of the two has served nothing."""
+    assert cutter.start is not None
+    assert cutter.sums is not None
+    canary, stable = cutter.sums
+    if stable.requests < 1 or (canary.requests < 1 and cutter.step != HISTORY):
+        return cutter.whole
+    return Block(step=cutter.step, start=cutter.start, end=t, canary=canary.sane, stable=stable.sane)
+
+
+def _rest(cutter: Cutter) -> list[Block]:
+    """Close what the step leaves behind, where it is long enough to be worth its place."""
+    whole = cutter.whole
+    enough = whole is not None and whole.end - whole.start >= cutter.timings.block / 2
+    return [whole] if whole is not None and enough else []
 
 
 def _none(like: Counts) -> Counts:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .evidence import lacking, shares, value
 from .model import Kind, Measurement, Outcome
-from .tracks import Drift, Errors, Gauge, Latency, SLOW
+from .tracks import SLOW, Drift, Errors, Gauge, Latency
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
     elif isinstance(track, Errors):
         canary, stable = rate(tally.canary), rate(tally.stable)
         limit = _allowed(metric, stable)
-        words = _counted(metric, tally.canary, tally.stable, limit)
+        words = _counted(tally.canary, tally.stable, limit)
     else:
         canary, stable = (quantile(counts, track.edges) for counts in (tally.canary, tally.stable))
         limit = _allowed(metric, stable)
@@ -98,7 +98,7 @@ def _allowed(metric: Metric, stable: float) -> float | None:
     return None if metric.tolerance is None else stable * (1 + metric.tolerance) + metric.at_least
 
 
-def _counted(metric: Metric, canary: Counts, stable: Counts, limit: float | None) -> str:
+def _counted(canary: Counts, stable: Counts, limit: float | None) -> str:
     words = f"{amount(rate(canary), 'ratio')} of {canary.requests:,.0f} requests, "
     words += f"stable {amount(rate(stable), 'ratio')} of {stable.requests:,.0f}"
     return words + ("" if limit is None else f" (up to {amount(limit, 'ratio')} is allowed)")

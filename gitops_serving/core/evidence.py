@@ -55,7 +55,7 @@ class Terms:
     """All questions of a policy, and the terms on which they are answered."""
 
     questions: tuple[Question, ...]
-    timings: Timings = Timings()
+    timings: Timings = field(default_factory=Timings)
     bound: float = 20.0  # one over the budget of false aborts
     min_requests: int = 20  # of the canary, in a step, before anything may rise
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from .blocks import HISTORY, Counts
@@ -117,7 +118,7 @@ def _edges(told: Any) -> tuple[float, ...]:
     if not isinstance(told, list | tuple) or len(told) > MOST_EDGES:
         raise _wrong("le is no list of edges")
     edges = tuple(_finite(each, "an edge") for each in told)
-    if any(later <= earlier for earlier, later in zip(edges, edges[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(edges)):
         raise _wrong("the edges in le do not rise")
     return edges
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .evidence import Evidence
-    from .model import Measurement, Policy, Reading
+    from .model import Policy, Reading
     from .plan import Plan
     from .samples import Folded
 

@@ -13,7 +13,6 @@ since none starts blind.  A survey finds out beforehand which packs' series are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import ceil, floor
@@ -26,6 +25,7 @@ from .model import UNREADABLE, Kind, Query
 from .tracks import Margin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from .model import Live, Metric, Policy, Reading, Rollout, Source, Timing
@@ -119,7 +119,7 @@ class Plan:
 
 
 def plan(
-    rollout: Rollout, policy: Policy | None, live: Live, survey: Survey, now: datetime, folded: Progress | None
+    rollout: Rollout, policy: Policy | None, live: Live, survey: Survey, *, now: datetime, folded: Progress | None
 ) -> Plan:
     """Write the queries of one service; none where nothing is pending or on trial."""
     canary, stable = rollout.canary, rollout.stable
@@ -129,14 +129,14 @@ def plan(
         return Plan(queries=(_witness(now, now, USUAL),))
     if canary is None:
         scene = Scene(service=rollout.service, policy=policy, survey=survey, stable=live.rolled)
-        return written(scene, now - HISTORY_OF_STABLE, (), now)
+        return written(scene, now - HISTORY_OF_STABLE, (), now=now)
     name = live.names.get(canary.label)
     if name is None or canary.weight == 100:
         return Plan(queries=(_witness(now, now, USUAL),))
     scene = Scene(service=rollout.service, policy=policy, survey=survey, stable=live.rolled, canary=name)
     given = (*(past.since for past in canary.past), canary.since)
     steps = tuple((since - canary.started).total_seconds() for since in given)
-    return written(scene, canary.started, steps, now, folded)
+    return written(scene, canary.started, steps, now=now, folded=folded)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +171,7 @@ class Scene:
 
 
 def written(
-    scene: Scene, origin: datetime, steps: tuple[float, ...], now: datetime, folded: Progress | None = None
+    scene: Scene, origin: datetime, steps: tuple[float, ...], *, now: datetime, folded: Progress | None = None
 ) -> Plan:
     """Write the queries about one or two revisions, from where the folding has got to."""
     policy, step = scene.policy, grid(scene.policy, scene.survey)
@@ -185,7 +185,7 @@ def written(
     last = min(newest, first + MOST_POINTS - 1)
     queries = [_witness(origin + step * min(first, last), origin + step * last, step)]
     if first <= last:
-        queries += _about(scene, signals, origin, step, first, last)
+        queries += _about(scene, signals, origin, step, (first, last))
     return Plan(
         queries=tuple({query.name: query for query in queries}.values()),
         origin=origin,
@@ -202,13 +202,13 @@ def written(
 
 
 def _about(
-    scene: Scene, signals: Mapping[str, Signal], origin: datetime, step: timedelta, first: int, last: int
+    scene: Scene, signals: Mapping[str, Signal], origin: datetime, step: timedelta, span: tuple[int, int]
 ) -> list[Query]:
     """Ask about every signal once, for every revision; gauges at wider distances."""
     queries = []
     for signal in signals.values():
         wide = gauge_every(scene.policy, step) if signal.source.kind is Kind.GAUGE else 1
-        begin, end = ceil(first / wide) * wide, floor(last / wide) * wide
+        begin, end = ceil(span[0] / wide) * wide, floor(span[1] / wide) * wide
         if begin > end:
             continue
         queries += [

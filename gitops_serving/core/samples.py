@@ -112,58 +112,53 @@ def _folded(plan: Plan, readings: Mapping[str, Reading], before: Folded, scraped
         told = {name: at[index] for name, at in news.items() if index in at}
         for name, values in told.items():
             books[name] = books.get(name, Book()).after(values, _scale(plan, name))
-        moments.append(_moment(plan, readable, index, told, books, edges, scraped=index in scraped))
+        counted = Counted(told, books, edges)
+        moments.append(_moment(plan, readable, index, counted, scraped=index in scraped))
     return replace(before, until=last, evidence=fold(before.evidence, moments), books=books, edges=edges)
 
 
-def _moment(
-    plan: Plan,
-    readable: Mapping[str, Signal],
-    index: int,
-    told: Mapping[str, list[tuple[Series, float]]],
-    books: Mapping[str, Book],
-    edges: Mapping[str, tuple[float, ...]],
-    *,
-    scraped: bool,
-) -> Moment:
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is known at one instant: what was just told, and what was counted by then."""
+
+    told: Mapping[str, list[tuple[Series, float]]]  # by query
+    books: Mapping[str, Book]  # by query
+    edges: Mapping[str, tuple[float, ...]]  # by signal
+
+
+def _moment(plan: Plan, readable: Mapping[str, Signal], index: int, counted: Counted, *, scraped: bool) -> Moment:
     """Put together what was known of every metric at one instant."""
     t = index * plan.step.total_seconds()
     pairs, gauges = {}, {}
     for name, signal in readable.items():
         if signal.source.kind is Kind.GAUGE:
-            values = [told.get(f"{signal.key}/value/{arm}") for arm in ARMS]
+            values = [counted.told.get(f"{signal.key}/value/{arm}") for arm in ARMS]
             if values[0] and values[1]:
                 gauges[name] = (values[0][0][1] * signal.source.scale, values[1][0][1] * signal.source.scale)
         else:
-            canary, stable = (_counts(signal, arm, told, books, edges) for arm in ARMS)
+            canary, stable = (_counts(signal, arm, counted) for arm in ARMS)
             pairs[name] = (canary, stable)
-    known = {name: edges[signal.key] for name, signal in readable.items() if signal.key in edges}
+    known = {name: counted.edges[signal.key] for name, signal in readable.items() if signal.key in counted.edges}
     return Moment(t=t, step=step_at(plan.steps, t), pairs=pairs, gauges=gauges, edges=known, scraped=scraped)
 
 
-def _counts(
-    signal: Signal,
-    arm: str,
-    told: Mapping[str, object],
-    books: Mapping[str, Book],
-    edges: Mapping[str, tuple[float, ...]],
-) -> Counts | None:
+def _counts(signal: Signal, arm: str, counted: Counted) -> Counts | None:
     """What one revision had counted; None: it was not scraped."""
-    if not any(f"{signal.key}/{part}/{arm}" in told for part in PRIMARY[signal.source.kind]):
+    if not any(f"{signal.key}/{part}/{arm}" in counted.told for part in PRIMARY[signal.source.kind]):
         return None
     if signal.source.kind is not Kind.COUNTER:
-        sums, known = books[f"{signal.key}/buckets/{arm}"].sums, edges.get(signal.key)
+        sums, known = counted.books[f"{signal.key}/buckets/{arm}"].sums, counted.edges.get(signal.key)
         if known is None:
             return None
         requests = sums.get(math.inf, 0.0)
         return Counts(requests, tuple(requests - sums.get(each, 0.0) for each in known))
-    total, good, bad = (
-        sum(books[name].sums.values()) if (name := f"{signal.key}/{part}/{arm}") in books else 0.0
-        for part in ("total", "good", "bad")
-    )
-    if "total" not in signal.source.parts:
-        total = good + bad
-    return Counts(total, (bad if "bad" in signal.source.parts else total - good,))
+    sums_of = {part: _sum_of(counted.books, f"{signal.key}/{part}/{arm}") for part in ("total", "good", "bad")}
+    total = sums_of["total"] if "total" in signal.source.parts else sums_of["good"] + sums_of["bad"]
+    return Counts(total, (sums_of["bad"] if "bad" in signal.source.parts else total - sums_of["good"],))
+
+
+def _sum_of(books: Mapping[str, Book], name: str) -> float:
+    return math.fsum(books[name].sums.values()) if name in books else 0.0
 
 
 def _by_instant(plan: Plan, reading: Reading) -> dict[int, list[tuple[Series, float]]]:

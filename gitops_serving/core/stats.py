@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+Pair = tuple[float, float]
+
 NORMAL = NormalDist()
 _TINY = 1e-12
 _STEPS = 100  # towards the nearest point; a dozen are enough, and halving alone would take fifty
@@ -43,37 +45,31 @@ _CHI_POINTS = 200  # of the sum that stands for the integral in the t e-value
 
 
 def two_sample_log_e(
-    e_c: float,
-    n_c: float,
-    e_b: float,
-    n_b: float,
-    a: float,
-    b: float,
-    rho: float,
-    delta: float,
-    *,
-    safe: bool = False,
+    canary: Pair, stable: Pair, bet: Pair, margin: Pair, *, safe: bool = False
 ) -> tuple[float, float, float]:
-    """Bet on rates (a, b) against the null that the canary's rate is at most ``rho * stable's + delta``.
+    """Bet on two rates against the null that the canary's is at most ``rho`` times stable's, plus ``delta``.
 
-    The bet is paid by the likelihood ratio against the point (a0, b0) of the null's border that is nearest to (a, b)
-    in Kullback-Leibler divergence, weighted by the requests of each side; its mean is at most 1 on the whole null.
-    Where (a, b) lies in the null the bet pays 1.  With ``safe`` the null is the other side, a rate of at least that,
-    and a large value is evidence of safety.  Returns (log E, a0, b0).
+    ``canary`` and ``stable`` are bad requests and all requests, ``bet`` the rates (a, b) of canary and stable that are
+    bet on, ``margin`` is (rho, delta).  The bet is paid by the likelihood ratio against the point (a0, b0) of the
+    null's border that is nearest to (a, b) in Kullback-Leibler divergence, weighted by the requests of each side; its
+    mean is at most 1 on the whole null.  Where (a, b) lies in the null the bet pays 1.  With ``safe`` the null is the
+    other side, a rate of at least that, and a large value is evidence of safety.  Returns (log E, a0, b0).
     """
+    (a, b), (rho, delta) = bet, margin
     border = rho * b + delta
     if a >= border if safe else a <= border:
         return 0.0, a, b
-    b0 = _nearest(n_c, n_b, a, b, rho, delta)
+    b0 = _nearest((canary[1], stable[1]), bet, margin)
     a0 = min(max(rho * b0 + delta, _TINY), 1 - _TINY)
-    return _log_ratio(e_c, n_c, a, a0) + _log_ratio(e_b, n_b, b, b0), a0, b0
+    return _log_ratio(canary, a, a0) + _log_ratio(stable, b, b0), a0, b0
 
 
-def _nearest(n_c: float, n_b: float, a: float, b: float, rho: float, delta: float) -> float:
+def _nearest(requests: Pair, bet: Pair, margin: Pair) -> float:
     """Find stable's rate at the nearest point of the border: Newton's steps, halving where one leaves the bracket.
 
     It lies between stable's rate and that at which the border has the canary's; the slope there rises throughout.
     """
+    (n_c, n_b), (a, b), (rho, delta) = requests, bet, margin
     crossing = min(max((a - delta) / rho, _TINY), 1 - _TINY)
     least, most = min(b, crossing), max(b, crossing)
     t = (n_c * crossing + n_b * b) / (n_c + n_b)
@@ -95,9 +91,9 @@ def _nearest(n_c: float, n_b: float, a: float, b: float, rho: float, delta: floa
     return t
 
 
-def _log_ratio(bad: float, requests: float, rate: float, null: float) -> float:
+def _log_ratio(counts: Pair, rate: float, null: float) -> float:
     """Log-likelihood ratio of two rates, given counts; what did not happen contributes nothing."""
-    good = requests - bad
+    bad, good = counts[0], counts[1] - counts[0]
     return (bad * math.log(rate / null) if bad > 0 else 0.0) + (
         good * math.log((1 - rate) / (1 - null)) if good > 0 else 0.0
     )

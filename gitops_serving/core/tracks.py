@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -161,7 +162,7 @@ class Errors:
         if wealth is not None and self.margin.tolerance is not None and not self.unusual:
             rho, delta, b = 1 + self.margin.tolerance, self.margin.at_least, self.rate
             bets = [min(effect * (rho * b + delta), HIGHEST) for effect in ERROR_EFFECTS]
-            log_e = [stats.two_sample_log_e(e_c, n_c, e_b, n_b, a, b, rho, delta)[0] / phi for a in bets]
+            log_e = [stats.two_sample_log_e((e_c, n_c), (e_b, n_b), (a, b), (rho, delta))[0] / phi for a in bets]
             wealth = wealth.after(
                 [math.log(FLOOR + (1 - FLOOR) * math.exp(min(each, 50.0))) for each in log_e],
                 cap=min(2 + n_c / 10, CAP),
@@ -238,8 +239,8 @@ class Latency:
         shift = math.log(1 + self.margin.tolerance + self.margin.at_least / self.edges[row]) / sigma
         rho, delta = stats.probit_margin(p, shift)
         bets = [min(stats.normal(stats.probit(p) + shift * effect), HIGHEST) for effect in LATENCY_EFFECTS]
-        counts = (canary.bad[row], canary.requests, stable.bad[row], stable.requests)
-        return [stats.two_sample_log_e(*counts, a, p, rho, delta)[0] for a in bets]
+        counts = ((canary.bad[row], canary.requests), (stable.bad[row], stable.requests))
+        return [stats.two_sample_log_e(*counts, (a, p), (rho, delta))[0] for a in bets]
 
     @property
     def exceeding(self) -> tuple[float, ...]:
@@ -280,9 +281,9 @@ class Gross:
         b = (bad + 0.25) / (self.memory.requests + 50)
         wealth = self.wealth
         if canary.requests and stable.requests:
-            counts = (canary.bad[0], canary.requests, stable.bad[0], stable.requests)
+            counts = ((canary.bad[0], canary.requests), (stable.bad[0], stable.requests))
             phi = max(2.0, 4.0 - canary.requests / 4)
-            wealth = wealth.after([stats.two_sample_log_e(*counts, a, b, 1.0, 0.25)[0] / phi for a in (0.5, 0.95)])
+            wealth = wealth.after([stats.two_sample_log_e(*counts, (a, b), (1.0, 0.25))[0] / phi for a in (0.5, 0.95)])
         return replace(self, wealth=wealth, memory=self.memory.after(Counts(stable.requests, stable.bad[:1])))
 
 
@@ -379,7 +380,7 @@ class Drift:
 def _by_bucket(counts: Counts) -> tuple[float, ...]:
     """Requests in each bucket, from those beyond each edge."""
     beyond = (counts.requests, *counts.bad, 0.0)
-    return tuple(max(outer - inner, 0.0) for outer, inner in zip(beyond, beyond[1:], strict=False))
+    return tuple(max(outer - inner, 0.0) for outer, inner in pairwise(beyond))
 
 
 def _sum(before: tuple[float, ...], more: tuple[float, ...]) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitops_serving.core import stats
-from gitops_serving.core.stats import Wealth
+from gitops_serving.core.stats import Pair, Wealth
 
 RATES = st.floats(0.001, 0.999)
 
@@ -22,23 +22,23 @@ RATES = st.floats(0.001, 0.999)
 @pytest.mark.parametrize(
     ("counts", "bet", "margin", "expected"),
     [
-        ((0, 50, 10, 950), (0.04, 0.01), (1.2, 0.0005), (-1.317673, 0.014083, 0.011319)),
-        ((6, 100, 9, 900), (0.05, 0.01), (1.2, 0.0005), (3.788949, 0.016808, 0.01359)),
-        ((2, 10, 1, 90), (0.2, 0.01), (1.0, 0.0), (2.972299, 0.029, 0.029)),
-        ((40, 100, 300, 1000), (0.45, 0.3), (1.1, 0.02), (0.029137, 0.360085, 0.309168)),
-        ((5, 100, 45, 900), (0.01, 0.05), (1.2, 0.0005), (0.0, 0.01, 0.05)),
-        ((1, 1, 0, 1), (0.6, 0.2), (1.0, 0.0), (0.693147, 0.4, 0.4)),
+        (((0, 50), (10, 950)), (0.04, 0.01), (1.2, 0.0005), (-1.317673, 0.014083, 0.011319)),
+        (((6, 100), (9, 900)), (0.05, 0.01), (1.2, 0.0005), (3.788949, 0.016808, 0.01359)),
+        (((2, 10), (1, 90)), (0.2, 0.01), (1.0, 0.0), (2.972299, 0.029, 0.029)),
+        (((40, 100), (300, 1000)), (0.45, 0.3), (1.1, 0.02), (0.029137, 0.360085, 0.309168)),
+        (((5, 100), (45, 900)), (0.01, 0.05), (1.2, 0.0005), (0.0, 0.01, 0.05)),
+        (((1, 1), (0, 1)), (0.6, 0.2), (1.0, 0.0), (0.693147, 0.4, 0.4)),
     ],
 )
 def test_a_bet_on_more_errors_is_paid_as_computed_by_hand(
-    counts: tuple[float, ...], bet: tuple[float, ...], margin: tuple[float, ...], expected: tuple[float, ...]
+    counts: tuple[Pair, Pair], bet: Pair, margin: Pair, expected: tuple[float, ...]
 ) -> None:
-    assert stats.two_sample_log_e(*counts, *bet, *margin) == pytest.approx(expected, abs=1e-6)
+    assert stats.two_sample_log_e(*counts, bet, margin) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("errors", "expected"), [(0, 3.379735), (4, -0.394304)])
 def test_a_bet_on_safety_is_paid_as_computed_by_hand(errors: int, expected: float) -> None:
-    paid = stats.two_sample_log_e(errors, 200, 8, 800, 0.01, 0.01, 2.0, 0.01, safe=True)
+    paid = stats.two_sample_log_e((errors, 200), (8, 800), (0.01, 0.01), (2.0, 0.01), safe=True)
     assert paid == pytest.approx((expected, 0.025293, 0.007646), abs=1e-6)
 
 
@@ -128,51 +128,58 @@ def test_the_local_spread_is_as_computed_by_hand() -> None:
 # -- promises --------------------------------------------------------------------------------------------------------
 
 
-def mean_of_e(n_c: int, n_b: int, p: tuple[float, float], bet: tuple[float, ...], *, safe: bool = False) -> float:
+def mean_of_e(requests: tuple[int, int], rates: Pair, bet: Pair, margin: Pair, *, safe: bool = False) -> float:
     """Sum the e-value over every outcome that can be."""
+    n_c, n_b = requests
     chances = [
         [math.comb(n, bad) * rate**bad * (1 - rate) ** (n - bad) for bad in range(n + 1)]
-        for n, rate in zip((n_c, n_b), p, strict=True)
+        for n, rate in zip(requests, rates, strict=True)
     ]
     return math.fsum(
-        chances[0][e_c] * chances[1][e_b] * math.exp(stats.two_sample_log_e(e_c, n_c, e_b, n_b, *bet, safe=safe)[0])
+        chances[0][e_c]
+        * chances[1][e_b]
+        * math.exp(stats.two_sample_log_e((e_c, n_c), (e_b, n_b), bet, margin, safe=safe)[0])
         for e_c, e_b in product(range(n_c + 1), range(n_b + 1))
     )
 
 
 @pytest.mark.parametrize("bet", [(0.5, 0.1), (0.9, 0.3), (0.3, 0.02), (0.1, 0.001), (0.95, 0.6)])
 @pytest.mark.parametrize("margin", [(1.0, 0.0), (1.2, 0.0005), (1.0, 0.25), (1.1, 0.02)])
-def test_the_mean_of_the_e_value_is_at_most_one_on_the_whole_null(
-    bet: tuple[float, float], margin: tuple[float, float]
-) -> None:
+def test_the_mean_of_the_e_value_is_at_most_one_on_the_whole_null(bet: Pair, margin: Pair) -> None:
     rho, delta = margin
     for stable in (0.0, 0.001, 0.01, 0.1, 0.3, 0.6, 0.9, 1.0):
         for part in (0.0, 0.5, 1.0):
             canary = min(part * (rho * stable + delta), 1.0)
-            assert mean_of_e(7, 19, (canary, stable), (*bet, rho, delta)) <= 1 + 1e-9
+            assert mean_of_e((7, 19), (canary, stable), bet, margin) <= 1 + 1e-9
 
 
 def test_the_mean_of_the_e_value_for_safety_is_at_most_one_where_it_is_harmful() -> None:
     for stable in (0.0, 0.01, 0.1, 0.3):
         for canary in (2 * stable + 0.01, min(3 * stable + 0.1, 1.0), 1.0):
-            assert mean_of_e(9, 17, (canary, stable), (0.01, 0.01, 2.0, 0.01), safe=True) <= 1 + 1e-9
+            assert mean_of_e((9, 17), (canary, stable), (0.01, 0.01), (2.0, 0.01), safe=True) <= 1 + 1e-9
 
 
-@given(st.integers(0, 60), st.integers(60, 90), st.integers(0, 500), st.integers(500, 900), RATES, RATES)
-def test_a_bet_inside_the_null_pays_one(e_c: int, n_c: int, e_b: int, n_b: int, a: float, b: float) -> None:
-    if a <= 1.2 * b + 0.0005:
-        assert stats.two_sample_log_e(e_c, n_c, e_b, n_b, a, b, 1.2, 0.0005)[0] == 0.0
+COUNTS = st.tuples(st.integers(0, 60), st.integers(60, 90))
+
+
+@given(COUNTS, COUNTS, st.tuples(RATES, RATES))
+def test_a_bet_inside_the_null_pays_one(canary: Pair, stable: Pair, bet: Pair) -> None:
+    if bet[0] <= 1.2 * bet[1] + 0.0005:
+        assert stats.two_sample_log_e(canary, stable, bet, (1.2, 0.0005))[0] == 0.0
 
 
 @given(
-    st.integers(1, 10_000), st.integers(1, 1_000_000), RATES, st.floats(1e-5, 0.9), st.floats(0.5, 5), st.floats(0, 0.3)
+    st.tuples(st.integers(1, 10_000), st.integers(1, 1_000_000)),
+    st.tuples(RATES, st.floats(1e-5, 0.9)),
+    st.tuples(st.floats(0.5, 5), st.floats(0, 0.3)),
 )
 def test_the_nearest_point_lies_on_the_border_and_no_neighbour_is_nearer(
-    n_c: int, n_b: int, a: float, b: float, rho: float, delta: float
+    requests: tuple[int, int], bet: Pair, margin: Pair
 ) -> None:
+    (n_c, n_b), (a, b), (rho, delta) = requests, bet, margin
     if a <= rho * b + delta:
         return
-    _, a0, b0 = stats.two_sample_log_e(0, n_c, 0, n_b, a, b, rho, delta)
+    _, a0, b0 = stats.two_sample_log_e((0, n_c), (0, n_b), bet, margin)
     assert a0 == pytest.approx(rho * b0 + delta)
 
     def distance(t: float) -> float:
