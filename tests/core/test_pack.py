@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import promql_parser
@@ -351,3 +352,9 @@ def test_a_query_of_the_policys_own_is_always_there() -> None:
     own = Metric(name="own", sources=(Source(kind=Kind.GAUGE, parts={"value": "x"}),))
     assert detections(policy(own), "fraud", "scorer") == ()
     assert chosen(own, (), "fraud", "scorer") == own.sources[0]
+
+
+def test_the_pack_in_the_guide_is_one() -> None:
+    guide = (Path(__file__).parents[2] / "docs/guide.md").read_text()
+    (example,) = (block for block in guide.split("```") if "kind: MetricPack" in block)
+    assert list(read(example.removeprefix("yaml\n"), "policies/metrics/loans.yaml").signals) == ["refused-by-rules"]
