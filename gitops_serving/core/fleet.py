@@ -1,17 +1,20 @@
 """One environment at one commit: its services, and which policy each follows.
 
-Environment, policies and manifests are read from the same tree, so that one commit
-defines everything.  What is wrong with a policy stops the services that follow it,
-and no others.
+Environment, policies, metric packs and manifests are read from the same tree, so that
+one commit defines everything; only packs that the tree does not hold are those that we
+ship.  What is wrong with a policy, or with a pack that it needs, stops the services that
+follow it, and no others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from . import environment as environments
+from . import pack as packs
 from . import policy as policies
 from .environment import Environment
 from .errors import Invalid
@@ -22,7 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from .pack import Pack
     from .rollout import Files
+
+PACKS = "policies/metrics/"
+NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
 
 @lru_cache(maxsize=256)
@@ -43,13 +50,22 @@ def _policy(source: bytes, path: str) -> Policy | Invalid:
         return error.with_traceback(None)
 
 
+@lru_cache(maxsize=256)
+def _pack(source: bytes, path: str) -> Pack | Invalid:
+    """Read a metric pack; a wrong one is read once too, and not at every tick."""
+    try:
+        return packs.read_pack(source, path)
+    except Invalid as error:
+        return error.with_traceback(None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
     """Everything that the tree says of one environment."""
 
     environment: Environment | Invalid
     rollouts: Mapping[str, Rollout | Invalid]
-    policies: Mapping[str, Policy | Invalid]
+    policies: Mapping[str, Policy | Invalid]  # with the sources of their metrics
     unnamed: tuple[Invalid, ...] = ()  # policy files that do not even tell their name
 
 
@@ -71,15 +87,18 @@ def read_environment(tree: Files, name: str) -> Environment | Invalid:
     return _environment(source, path)
 
 
-def read_fleet(tree: Files, name: str, now: datetime) -> Fleet:
-    """Read an environment with its services and policies; never raises."""
+def read_fleet(tree: Files, name: str, now: datetime, shipped: Mapping[str, bytes] = NOTHING) -> Fleet:
+    """Read an environment with its services and policies; never raises.
+
+    ``shipped``: metric packs by path, for those that the tree holds none of in their place.
+    """
     environment = read_environment(tree, name)
     rollouts = read_rollouts(tree, name, now)
     if isinstance(environment, Environment) and environment.namespaces:
         for service in rollouts:
             if service.split("/")[0] not in environment.namespaces:
                 rollouts[service] = _foreign(service, environment)
-    found, unnamed = _policies(tree)
+    found, unnamed = _policies(tree, _packs(tree, shipped))
     return Fleet(environment=environment, rollouts=rollouts, policies=found, unnamed=unnamed)
 
 
@@ -92,16 +111,41 @@ def _foreign(service: str, environment: Environment) -> Invalid:
     )
 
 
-def _policies(tree: Files) -> tuple[dict[str, Policy | Invalid], tuple[Invalid, ...]]:
+def _packs(tree: Files, shipped: Mapping[str, bytes]) -> dict[str, Pack | Invalid]:
+    """Read the metric packs by name: the tree's, and those that we ship where it has none of that name."""
+    found = {_stem(path): _pack(source, path) for path, source in shipped.items()}
+    seen: dict[str, str] = {}
+    for path in tree.paths(PACKS):
+        if path.count("/") != PACKS.count("/") or not path.endswith((".yaml", ".yml")):
+            continue
+        name = _stem(path)
+        if seen.setdefault(name, path) != path:
+            found[name] = Invalid(
+                f"{seen[name]} is named {name} too", code="duplicate", path=path, remedy="remove one of them"
+            )
+        else:
+            found[name] = _pack(tree.read(path) or b"", path)
+    return found
+
+
+def _stem(path: str) -> str:
+    """Name a file without its folder and ending."""
+    return path.rpartition("/")[2].rpartition(".")[0]
+
+
+def _policies(
+    tree: Files, known: Mapping[str, Pack | Invalid]
+) -> tuple[dict[str, Policy | Invalid], tuple[Invalid, ...]]:
     """Read policies/*.yaml by name; an invalid one keeps the name of its file."""
     found: dict[str, Policy | Invalid] = {}
+    paths: dict[str, str] = {}
     unnamed: list[Invalid] = []
     for path in tree.paths("policies/"):
         if path.count("/") != 1 or not path.endswith((".yaml", ".yml")):
             continue
         policy = _policy(tree.read(path) or b"", path)
         if isinstance(policy, Invalid):
-            found[path.split("/")[1].rsplit(".", 1)[0]] = policy
+            found[_stem(path)] = policy
             unnamed.append(policy)
         elif policy.name in found and isinstance(found[policy.name], Policy):
             found[policy.name] = Invalid(
@@ -109,7 +153,19 @@ def _policies(tree: Files) -> tuple[dict[str, Policy | Invalid], tuple[Invalid, 
             )
         else:
             found.setdefault(policy.name, policy)
+            paths[policy.name] = path
+    for name, each in found.items():
+        if isinstance(each, Policy):
+            found[name] = _resolved(each, known, paths[name])
     return found, tuple(unnamed)
+
+
+def _resolved(policy: Policy, known: Mapping[str, Pack | Invalid], path: str) -> Policy | Invalid:
+    """Give a policy's metrics their sources, or say why there are none."""
+    try:
+        return packs.resolve(policy, known)
+    except Invalid as error:
+        return error.with_traceback(None).within(path)
 
 
 def policy_of(fleet: Fleet, rollout: Rollout) -> Policy | Invalid:

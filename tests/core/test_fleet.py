@@ -5,14 +5,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gitops_serving import shipped
 from gitops_serving.core.errors import Invalid
-from gitops_serving.core.fleet import environment_names, policy_of, read_environment, read_fleet
+from gitops_serving.core.fleet import environment_names, policy_of, read_environment
+from gitops_serving.core.fleet import read_fleet as read_bare
 from gitops_serving.core.model import Policy, Rollout
 
 from .situations import NOON
 from .trees import ENVIRONMENT, ONE, POLICY, SCORER, TWO, on_trial, record, revision, tree
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from gitops_serving.core.fleet import Fleet
     from gitops_serving.testing.repository import FakeTree
 
 BY_LABEL = b"""\
@@ -25,6 +30,27 @@ GOLD = "name: scorer, namespace: fraud, labels: {tier: gold}"
 
 def environment(more: bytes, *, bindings: bytes = b"    - {policy: standard}\n") -> bytes:
     return ENVIRONMENT.replace(b"  policies:\n    - {policy: standard}\n", more + b"  policies:\n" + bindings)
+
+
+PACK = b"""\
+apiVersion: gitops-serving.dev/v1alpha1
+kind: MetricPack
+metadata: {name: knative}
+spec:
+  sources:
+    - name: Ours
+      revisionLabel: rev
+      detect: count(ours)
+      signals:
+        errors: {kind: counter, total: 'ours{rev="{{ revision }}"}', bad: 'bad{rev="{{ revision }}"}'}
+"""
+SLOW = CAREFUL.replace(
+    b"pack: knative/errors, compare: {tolerance: 20%, atLeast: 5%}", b"pack: istio/latency, limit: {max: 1s}"
+)
+
+
+def read_fleet(of: FakeTree, name: str, now: datetime) -> Fleet:
+    return read_bare(of, name, now, shipped.packs())
 
 
 def followed(of: FakeTree) -> Policy | Invalid:
@@ -133,3 +159,59 @@ def test_a_service_outside_of_our_namespaces_is_left_alone(listed: bytes, inside
     assert isinstance(found, Rollout) == inside
     if isinstance(found, Invalid):
         assert (found.code, found.path) == ("namespace", "clusters/demo/cluster.yaml")
+
+
+# -- metric packs ----------------------------------------------------------------------------------------------------
+
+
+def sources(of: FakeTree) -> list[str]:
+    found = followed(of)
+    assert isinstance(found, Policy), found
+    return [f"{source.pack}: {source.name}" for metric in found.metrics for source in metric.sources]
+
+
+def test_a_policy_comes_with_the_sources_of_its_metrics() -> None:
+    assert sources(tree())[0] == "knative: Knative up to 1.18"
+    assert len(sources(tree())) == 5
+
+
+def test_a_pack_of_the_tree_takes_the_place_of_the_shipped_one() -> None:
+    assert sources(tree(policies__metrics__knative=PACK)) == ["knative: Ours"]
+
+
+def test_a_pack_in_a_folder_below_is_none() -> None:
+    assert len(sources(tree(policies__metrics__old__knative=PACK))) == 5
+
+
+def test_a_pack_of_the_trees_own_is_found_by_its_name() -> None:
+    mine = PACK.replace(b"name: knative", b"name: mine")
+    using = POLICY.replace(b"knative/errors", b"mine/errors")
+    assert sources(tree(policies__standard=using, policies__metrics__mine=mine)) == ["mine: Ours"]
+    complaint = wrong(tree(policies__standard=using))
+    assert (complaint.message, complaint.path) == ("metric errors: there is no pack mine", "policies/standard.yaml")
+
+
+def test_without_packs_no_policy_can_be_followed() -> None:
+    fleet = read_bare(tree(), "demo", NOON)
+    found = fleet.policies["standard"]
+    assert isinstance(found, Invalid)
+    assert (found.remedy, fleet.unnamed) == ("there are: none", ())
+
+
+def test_a_broken_pack_stops_the_policies_that_need_it_and_no_others() -> None:
+    of = tree(policies__metrics__knative=b"{{", policies__careful=SLOW)
+    assert wrong(of).path == "policies/metrics/knative.yaml"
+    assert isinstance(read_fleet(of, "demo", NOON).policies["careful"], Policy)
+
+
+def test_two_packs_of_one_name_are_none() -> None:
+    both = dict.fromkeys(("policies/metrics/knative.yaml", "policies/metrics/knative.yml"), PACK)
+    complaint = wrong(tree().with_files("0" * 40, both))
+    assert (complaint.code, complaint.path) == ("duplicate", "policies/metrics/knative.yml")
+
+
+def test_a_pack_is_read_once_for_all_ticks() -> None:
+    first, second = (followed(tree(policies__metrics__knative=PACK)) for _ in range(2))
+    assert isinstance(first, Policy)
+    assert isinstance(second, Policy)
+    assert first.metrics[0].sources[0] is second.metrics[0].sources[0]
