@@ -31,7 +31,7 @@ class Memory:
     """What a look may leave to the next one."""
 
     folded: dict[str, Folded] = field(default_factory=dict)  # by service
-    surveys: dict[tuple[str, str], tuple[datetime, Survey]] = field(default_factory=dict)  # by policy and namespace
+    surveys: dict[tuple[str, str], tuple[datetime, Survey]] = field(default_factory=dict)  # by policy and service
 
     def keep(self, services: Collection[str]) -> None:
         """Forget the evidence of services that are not watched any more."""
@@ -69,12 +69,11 @@ def _surveyed(metrics: Metrics, memory: Memory, rollout: Rollout, policy: Policy
     measured = rollout.stable is not None and (rollout.canary is not None or rollout.wanted != rollout.stable.revision)
     if policy is None or not measured:
         return Survey()
-    namespace = rollout.service.split("/")[0]
-    key = (policy.digest, namespace)
+    key = (policy.digest, rollout.service)
     at, known = memory.surveys.get(key, (None, Survey()))
     if at is not None and at <= now < at + FRESH:
         return known
-    readings = metrics.read(survey_queries(policy, namespace, now))
+    readings = metrics.read(survey_queries(policy, rollout.service, now))
     if any(reading.blind for reading in readings.values()):
         return known
     survey = surveyed(readings)

@@ -52,10 +52,10 @@ class Survey:
     interval: timedelta = USUAL  # between two scrapes
 
 
-def survey_queries(policy: Policy, namespace: str, now: datetime) -> tuple[Query, ...]:
+def survey_queries(policy: Policy, service: str, now: datetime) -> tuple[Query, ...]:
     """Ask which sources are there, and how often Prometheus scrapes."""
     expressions = {_interval(window): f"max(count_over_time(up[{_seconds(window)}]))" for window, _ in WINDOWS}
-    expressions |= {expression: expression for expression in pack.detections(policy, namespace)}
+    expressions |= {expression: expression for expression in pack.detections(policy, *service.split("/"))}
     return tuple(
         Query(name=name, expression=expression, start=now, end=now, step=INTERVALS[0])
         for name, expression in expressions.items()
@@ -155,8 +155,8 @@ class Scene:
         return {metric.name: self._signal(metric) for metric in self.policy.metrics}
 
     def _signal(self, metric: Metric) -> Signal | str:
-        namespace = self.service.split("/")[0]
-        source = pack.chosen(metric, self.survey.present, namespace)
+        namespace, name = self.service.split("/")
+        source = pack.chosen(metric, self.survey.present, namespace, name)
         if source is None:
             tried = "; ".join(dict.fromkeys(f"{each.pack} ({each.name})" for each in metric.sources))
             return f"none of its sources is in Prometheus for namespace {namespace}: {tried}"

@@ -12,7 +12,6 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from gitops_serving.core.model import Reading, Series
-from gitops_serving.core.plan import WITNESS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from gitops_serving.core.model import Query
 
 LOOKBACK_SECONDS = 300.0  # how long Prometheus answers with the last sample
+SCRAPES = re.compile(r"max\(count_over_time\(up\[(?P<seconds>\d+)s\]\)\)")
 REVISION = re.compile(r'revision_name="([^"]+)"')
 Counters = dict[str, float]  # label value -> counter
 
@@ -70,21 +70,30 @@ class FakeMetrics:
 
     def _answer(self, query: Query) -> Reading:
         points = _points(query)
-        if query.name == WITNESS:
-            span = max(query.step.total_seconds() * 2, 10.0)
-            found = self._sampled(points, self._scrapes, self._scrapes, span)
+        if (counted := SCRAPES.fullmatch(query.expression)) is not None:
+            found = self._scraped(points, float(counted["seconds"]))
             return Reading((Series({}, found),)) if found else Reading(cause="no series")
+        metric = "revision_request_latencies" if "latencies_bucket" in query.expression else "revision_request_count"
+        if query.expression.startswith("count("):
+            there = metric in query.expression and any(self.counters[metric].values())
+            return Reading((Series({}, ((points[-1], 1.0),)),)) if there else Reading(cause="no series")
         match = REVISION.search(query.expression)
         revision = match.group(1) if match else ""
-        buckets = "latencies_bucket" in query.expression
-        metric = "revision_request_latencies" if buckets else "revision_request_count"
         series = []
         for value in self.counters[metric].get(revision, {}):
+            if 'response_code_class="5xx"' in query.expression and value != "5xx":
+                continue
             times, values = self._history.get((metric, revision, value), ([], []))
             found = self._sampled(points, times, values, LOOKBACK_SECONDS)
             if found:
-                series.append(Series({"le" if buckets else "response_code_class": value}, found))
+                labels = {"le" if "latencies" in metric else "response_code_class": value}
+                series.append(Series({**labels, "revision_name": revision}, found))
         return Reading(tuple(series)) if series else Reading(cause="no series")
+
+    def _scraped(self, points: list[float], span: float) -> tuple[tuple[float, float], ...]:
+        """Count the scrapes in the time before each point, where there were any."""
+        counts = ((p, bisect_right(self._scrapes, p) - bisect_right(self._scrapes, p - span)) for p in points)
+        return tuple((point, float(count)) for point, count in counts if count)
 
     @staticmethod
     def _sampled(
