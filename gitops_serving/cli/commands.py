@@ -88,6 +88,25 @@ def explain(settings: Settings, name: options.Name, output: Story = "text") -> N
     raise typer.Exit(show.explain(settings, name, output))
 
 
+def judge(
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Read samples as JSON, one object a line.")] = False,
+    policy: Annotated[
+        str, typer.Option("--policy", metavar="FILE", help="A policy's file, or the name of a shipped one.")
+    ] = "standard",
+) -> None:
+    """Judge samples from standard input, without a cluster.
+
+    {"type":"start","run":1} begins afresh.  {"type":"sample","answer":true,"sample":{"t":310.0,"step":1,"weight":10,
+    "le":[0.1,0.5],"canary":{"requests":812,"errors":9,"buckets":[700,811,812]},"baseline":null}} adds the cumulative
+    counters of both revisions at second t since the canary first got traffic; before that the step is -1, and the
+    baseline is alone; null is a lost scrape, and the last bucket is +Inf.  Each sample whose answer is true is
+    answered with {"verdict":"pass|fail|inconclusive","because":"...","e":12.3}.
+    """
+    from .judging import from_stdin
+
+    raise typer.Exit(from_stdin(policy, jsonl=jsonl))
+
+
 @options.shared
 def history(settings: Settings, name: options.Name, limit: Limit = 20, output: Listing = "table") -> None:
     """List all moves of a service, newest first.
@@ -159,4 +178,4 @@ def retry(
     verbs.retry(settings, name, verbs.Said(reason, author), revision)
 
 
-COMMANDS = (run, explain, history, hold, resume, promote, abort, retry)
+COMMANDS = (run, explain, history, judge, hold, resume, promote, abort, retry)

@@ -227,7 +227,8 @@ def _about(
 
 def grid(policy: Policy, survey: Survey) -> timedelta:
     """Look as often as Prometheus scrapes, and three times a block at least."""
-    return max(min(survey.interval, policy.timing.block / 3), INTERVALS[0])
+    third = timedelta(seconds=policy.timing.block // timedelta(seconds=3))
+    return max(min(survey.interval, third), INTERVALS[0])
 
 
 def gauge_every(policy: Policy, step: timedelta) -> int:

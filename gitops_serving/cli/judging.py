@@ -1,0 +1,80 @@
+"""``judge``: the judge without a cluster, on samples from standard input.
+
+One JSON object a line in; a line out for each sample that asks for an answer, flushed at
+once, so that another process can hold a conversation with it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from gitops_serving import shipped
+from gitops_serving.core.errors import Invalid
+from gitops_serving.core.jsonl import Judging
+from gitops_serving.core.policy import read_policy
+
+from . import codes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import TextIO
+
+    from gitops_serving.core.model import Policy
+
+LONGEST_LINE = 1 << 20  # characters; a sample has some hundreds
+
+
+def judge(policy: str, lines: Iterable[str], out: TextIO) -> int:
+    """Judge what comes, line by line; raises Invalid at the first line that is none of the judge's."""
+    judging = Judging(read(policy))
+    if judging.left_out:
+        codes.say(f"samples tell of errors and latency alone; not judged: {', '.join(judging.left_out)}")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            answer = judging.take(_message(line))
+        except Invalid as error:
+            raise error.within(f"line {number}") from None
+        if answer is not None:
+            print(json.dumps(answer, ensure_ascii=False), file=out, flush=True)
+    return codes.OK
+
+
+def read(policy: str) -> Policy:
+    """Read a policy: one that is shipped, by its name, or a file."""
+    if policy in shipped.policies():
+        return read_policy(shipped.policy(policy), f"policies/{policy}.yaml")
+    try:
+        with open(policy, "rb") as file:  # noqa: PTH123 -- a name from the command line, opened as it was given
+            return read_policy(file.read(), policy)
+    except OSError as error:
+        known = ", ".join(shipped.policies())
+        raise Invalid(
+            f"cannot read the policy {policy}: {error.strerror}", code="missing", remedy=f"name a file, or one of {known}"
+        ) from None
+
+
+def _message(line: str) -> dict[str, object]:
+    if len(line) > LONGEST_LINE:
+        raise Invalid("the line is too long", code="limits", remedy="send one sample a line")
+    try:
+        message = json.loads(line)
+    except ValueError as error:
+        raise Invalid(f"this is no JSON: {error}", code="message", remedy="send one JSON object a line") from None
+    if not isinstance(message, dict):
+        raise Invalid("this is JSON, and no object", code="message", remedy="send one JSON object a line")
+    return message
+
+
+def from_stdin(policy: str, *, jsonl: bool) -> int:
+    """Judge what comes on standard input."""
+    if not jsonl:
+        raise Invalid("judge needs --jsonl", code="usage", remedy="samples are read as JSON, one object a line")
+    try:
+        return judge(policy, sys.stdin, sys.stdout)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return codes.OK
