@@ -144,6 +144,7 @@ class Office:
         self._close()
 
     def _made(self, found: Addresses) -> Desk:
+        from . import shipped
         from .controller.tick import Desk
 
         cluster, metrics, close = connect(found)
@@ -155,6 +156,7 @@ class Office:
             metrics=metrics,
             cluster=cluster,
             clock=clock,
+            shipped=shipped.packs(),
             each=self._each,
         )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gitops_serving import shipped
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.fleet import environment_names, policy_of, read_fleet
 from gitops_serving.core.model import Policy, Rollout
@@ -29,7 +30,7 @@ def test_a_fleet_that_we_show_is_valid(fleet: Path) -> None:
 
     assert environments
     for name in environments:
-        found = read_fleet(tree, name, NOON)
+        found = read_fleet(tree, name, NOON, shipped.packs())
         assert not isinstance(found.environment, Invalid), str(found.environment)
         assert found.rollouts
         for rollout in found.rollouts.values():

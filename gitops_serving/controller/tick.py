@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gitops_serving.core.decide import decide
 from gitops_serving.core.due import brake, due, live, owes
 from gitops_serving.core.errors import Denied, Invalid, Refused, Unavailable
-from gitops_serving.core.fleet import Fleet, policy_of, read_fleet
+from gitops_serving.core.fleet import NOTHING, Fleet, policy_of, read_fleet
 from gitops_serving.core.model import Live, Outcome, Policy, Rollout, Situation, Verdict, Wait
 from gitops_serving.core.propose import fold
 
@@ -44,6 +44,7 @@ class Desk:
     metrics: Metrics
     cluster: Cluster
     clock: Callable[[], datetime]
+    shipped: Mapping[str, bytes] = NOTHING  # metric packs by path, where a tree holds none in their place
     each: Callable[..., Iterable[Any]] = map  # how services are looked at: one by one, or over a bounded pool
     memory: Memory = field(default_factory=Memory)  # a cache: what is in it can be asked again
 
@@ -68,7 +69,7 @@ def tick(desk: Desk, last: Snapshot | None = None) -> Snapshot:
 
 def look(desk: Desk, tree: Tree, now: datetime, *, owing: bool = False) -> Snapshot:
     """See every service of a tree and decide on it; ``owing`` first gives the cluster what the tree owes it."""
-    fleet = read_fleet(tree, desk.environment, now)
+    fleet = read_fleet(tree, desk.environment, now, desk.shipped)
     services = desk.each(lambda item: _see(desk, fleet, item[0], item[1], now, owing=owing), fleet.rollouts.items())
     invalid = fleet.environment if isinstance(fleet.environment, Invalid) else None
     return Snapshot(environment=desk.environment, at=now, tree=tree, services=tuple(services), invalid=invalid)

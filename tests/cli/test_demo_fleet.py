@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gitops_serving import shipped
 from gitops_serving.adapters.git import GitRepository
 from gitops_serving.cli import demo_fleet
 from gitops_serving.cli.demo_fleet import Fleet, GitError, git
@@ -31,7 +32,7 @@ def log(fleet: Fleet, form: str) -> list[str]:
 
 
 def test_the_controller_reads_two_services_and_the_policy_of_each(repository: GitRepository) -> None:
-    found = read_fleet(repository.fetch(), "demo", datetime(2026, 1, 1, tzinfo=UTC))
+    found = read_fleet(repository.fetch(), "demo", datetime(2026, 1, 1, tzinfo=UTC), shipped.packs())
 
     assert sorted(found.rollouts) == ["fraud/ranker", "fraud/scorer"]
     for rollout in found.rollouts.values():

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from gitops_serving import shipped
 from gitops_serving.controller.tick import Desk, tick
 from gitops_serving.core import ledger, manifest
 from gitops_serving.core.rollout import parse
@@ -50,6 +51,7 @@ class Stage:
             metrics=self.metrics,
             cluster=self.cluster,
             clock=self.clock,
+            shipped=shipped.packs(),
         )
 
     def tick(self) -> Snapshot:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from gitops_serving import shipped
 from gitops_serving.controller.loop import AFTER_ENTRY, CONFLICTS_AT_ONCE, LEAST, Loop
 from gitops_serving.controller.tick import Desk, look, tick
 from gitops_serving.core.errors import Conflict, Unavailable
@@ -79,6 +80,7 @@ class Stage:
             metrics=self.metrics,
             cluster=self.cluster,
             clock=self.time,
+            shipped=shipped.packs(),
         )
 
     def desk(self, _: Tree | None) -> Desk:

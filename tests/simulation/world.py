@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gitops_serving import shipped
 from gitops_serving.controller import requests
 from gitops_serving.controller.requests import Word
 from gitops_serving.controller.tick import Desk, tick
@@ -112,6 +113,7 @@ class World:
             metrics=self.metrics,
             cluster=self.cluster,
             clock=self.clock,
+            shipped=shipped.packs(),
         )
         self.watch = Watch(self)
         self.cluster.before_apply = self._before_apply
