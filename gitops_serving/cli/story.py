@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gitops_serving.controller.snapshot import Seen, Snapshot
+    from gitops_serving.core.explain import Ahead
     from gitops_serving.core.model import Decision, Policy, Query, Reading, Situation
 
 KINDS = {"errors": "response_code_class", "latency": "le"}  # the label that tells a signal's counters apart
@@ -102,32 +103,38 @@ def upcoming(seen: Situation, decision: Decision) -> str:
 
 def _by_time(seen: Situation, policy: Policy, weight: int) -> str:
     """Say what time will do to a canary; empty: nothing."""
-    ahead = explain.ahead(seen)
-    at = ahead.first
-    if at is not None and at == ahead.overtime:
+    rollout, ahead = seen.rollout, explain.ahead(seen)
+    if ahead.unready is not None and ahead.unready == ahead.first:
+        return f"it is aborted unless it is ready by {instant(ahead.unready)}"
+    if weight < 100 and rollout.admitted and arrived(rollout, seen.live) and not rollout.held and not seen.gate:
+        return _rise(seen, policy, weight, ahead)
+    if ahead.overtime is not None:
         most = format_duration(policy.max_duration)
-        return f"it is aborted at {instant(at)} unless it has all traffic by then: a rollout is given {most}"
-    if at is not None and at == ahead.unready:
-        return f"it is aborted unless it is ready by {instant(at)}"
-    free = not seen.rollout.held and not seen.gate and seen.rollout.admitted and weight < 100
-    return _rise(seen, policy, weight, ahead.dwelt) if free and arrived(seen.rollout, seen.live) else ""
+        return (
+            f"it is aborted at {instant(ahead.overtime)} unless it has all traffic by then: a rollout is given {most}"
+        )
+    return ""
 
 
-def _rise(seen: Situation, policy: Policy, weight: int, at: datetime | None) -> str:
+def _rise(seen: Situation, policy: Policy, weight: int, ahead: Ahead) -> str:
     """Say when the weight rises, and to what."""
     above = [step.weight for step in policy.steps if step.weight > weight]
     rise = f"the weight rises to {above[0]}%" if above else "all traffic goes to the canary"
-    if at is not None and at > seen.now:
-        return f"{rise} at {instant(at)}, {_seconds(at, seen.now)} from now, if the verdict is pass then"
+    if ahead.dwelt is not None and ahead.dwelt > seen.now:
+        at = f"{instant(ahead.dwelt)}, {_seconds(ahead.dwelt, seen.now)} from now"
+        return f"{rise} at {at}, if the verdict is pass then"
     if seen.verdict.outcome is Outcome.BLIND:
         return f"{rise} when Prometheus can be read again and the verdict is pass; blindness never aborts"
     if overdue(seen):
         return "nothing until somebody promotes or aborts; a failing verdict still aborts"
+    rise += " as soon as the verdict is pass"
+    if ahead.overtime is not None and ahead.overtime == ahead.first:
+        most = format_duration(policy.max_duration)
+        return f"{rise}; it is aborted at {instant(ahead.overtime)} at the latest: a rollout is given {most}"
     if policy.on_silence is Exhausted.HOLD:
-        return f"{rise} as soon as the verdict is pass; under this policy silence never aborts"
+        return f"{rise}; under this policy silence never aborts"
     silent = seen.verdict.silent_for.total_seconds()
-    patience = policy.patience.total_seconds()
-    return f"{rise} as soon as the verdict is pass; silent for {silent:.0f} s of the {patience:.0f} s until an abort"
+    return f"{rise}; silent for {silent:.0f} s of the {policy.patience.total_seconds():.0f} s until an abort"
 
 
 def _seconds(at: datetime, now: datetime) -> str:
