@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gitops_serving.core import explain
+from gitops_serving.core.decide import overdue
 from gitops_serving.core.due import arrived
+from gitops_serving.core.fields import format_duration
 from gitops_serving.core.judge import counted
 from gitops_serving.core.ledger import instant, read_record, record_path
-from gitops_serving.core.model import UNREADABLE, Outcome, Shift, Wait
+from gitops_serving.core.model import UNREADABLE, Exhausted, Outcome, Shift, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from gitops_serving.controller.snapshot import Seen, Snapshot
+    from gitops_serving.core.explain import Ahead
     from gitops_serving.core.model import Decision, Policy, Query, Reading, Situation
 
 KINDS = {"errors": "response_code_class", "latency": "le"}  # the label that tells a signal's counters apart
@@ -85,11 +88,8 @@ def upcoming(seen: Situation, decision: Decision) -> str:
         return f"the next tick of the controller sets weight {decision.weight}%"
     if not isinstance(decision, Wait):
         return f"the next tick of the controller does it: {explain.ACTIONS[type(decision)]}"
-    at = explain.next_change(seen)
-    if canary is not None and at is not None and seen.policy is not None:
-        if not arrived(rollout, seen.live):
-            return f"it is aborted unless it is ready by {instant(at)}"
-        return _rise(seen, seen.policy, canary.weight, at)
+    if canary is not None and seen.policy is not None and (told := _by_time(seen, seen.policy, canary.weight)):
+        return told
     if rollout.stable is None:
         return "it is adopted when the cluster runs what Git holds, and is at rest"
     if rollout.held:
@@ -101,17 +101,40 @@ def upcoming(seen: Situation, decision: Decision) -> str:
     return "it goes on when what it waits for has changed; no point in time is set"
 
 
-def _rise(seen: Situation, policy: Policy, weight: int, at: datetime) -> str:
+def _by_time(seen: Situation, policy: Policy, weight: int) -> str:
+    """Say what time will do to a canary; empty: nothing."""
+    rollout, ahead = seen.rollout, explain.ahead(seen)
+    if ahead.unready is not None and ahead.unready == ahead.first:
+        return f"it is aborted unless it is ready by {instant(ahead.unready)}"
+    if weight < 100 and rollout.admitted and arrived(rollout, seen.live) and not rollout.held and not seen.gate:
+        return _rise(seen, policy, weight, ahead)
+    if ahead.overtime is not None:
+        most = format_duration(policy.max_duration)
+        return (
+            f"it is aborted at {instant(ahead.overtime)} unless it has all traffic by then: a rollout is given {most}"
+        )
+    return ""
+
+
+def _rise(seen: Situation, policy: Policy, weight: int, ahead: Ahead) -> str:
     """Say when the weight rises, and to what."""
     above = [step.weight for step in policy.steps if step.weight > weight]
     rise = f"the weight rises to {above[0]}%" if above else "all traffic goes to the canary"
-    if at > seen.now:
-        return f"{rise} at {instant(at)}, {_seconds(at, seen.now)} from now, if the verdict is pass then"
+    if ahead.dwelt is not None and ahead.dwelt > seen.now:
+        at = f"{instant(ahead.dwelt)}, {_seconds(ahead.dwelt, seen.now)} from now"
+        return f"{rise} at {at}, if the verdict is pass then"
     if seen.verdict.outcome is Outcome.BLIND:
         return f"{rise} when Prometheus can be read again and the verdict is pass; blindness never aborts"
+    if overdue(seen):
+        return "nothing until somebody promotes or aborts; a failing verdict still aborts"
+    rise += " as soon as the verdict is pass"
+    if ahead.overtime is not None and ahead.overtime == ahead.first:
+        most = format_duration(policy.max_duration)
+        return f"{rise}; it is aborted at {instant(ahead.overtime)} at the latest: a rollout is given {most}"
+    if policy.on_silence is Exhausted.HOLD:
+        return f"{rise}; under this policy silence never aborts"
     silent = seen.verdict.silent_for.total_seconds()
-    patience = policy.patience.total_seconds()
-    return f"{rise} as soon as the verdict is pass; silent for {silent:.0f} s of the {patience:.0f} s until an abort"
+    return f"{rise}; silent for {silent:.0f} s of the {policy.patience.total_seconds():.0f} s until an abort"
 
 
 def _seconds(at: datetime, now: datetime) -> str:

@@ -8,6 +8,9 @@ A failing verdict outranks a hold, because a hold stops progress and not safety.
 Going up waits until what was appended last has arrived in the cluster; going
 back, starting over and a person's abort do not wait for it.  A revision becomes
 stable only when the cluster says that all traffic is on it.
+
+Patience and time may run out: then the policy says whether to abort or to hold, and
+it has no word for promoting.  Neither ends anything while we cannot see.
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .due import arrived, restored
+from .fields import format_duration
 from .model import (
     Abort,
     Adopt,
     Decision,
     Drop,
+    Exhausted,
     Outcome,
     Promote,
     Refuse,
@@ -146,7 +151,9 @@ def _trial(seen: Situation, canary: Canary) -> Decision:
     if seen.policy is None:
         late = seen.now - canary.since > UNGUARDED
         return Abort("no valid policy") if late else Wait("no valid policy")
-    return _progress(seen, canary, seen.policy)
+    decision = _progress(seen, canary, seen.policy)
+    # What ends the trial by itself says more than that it takes too long.
+    return _overtime(seen.policy) if overdue(seen) and not isinstance(decision, Abort) else decision
 
 
 def _edited(rollout: Rollout) -> str:
@@ -172,8 +179,29 @@ def _progress(seen: Situation, canary: Canary, policy: Policy) -> Decision:
     if verdict.outcome is Outcome.BLIND:
         return Wait(verdict.because)
     if verdict.outcome is Outcome.SILENT:
-        return Abort("no evidence in time") if verdict.silent_for > policy.patience else Wait(verdict.because)
+        if verdict.silent_for <= policy.patience:
+            return Wait(verdict.because)
+        if policy.on_silence is Exhausted.HOLD:
+            return Wait("no evidence in time; the policy holds until there is, or somebody promotes or aborts")
+        return Abort("no evidence in time")
     if seen.now - begun < policy.step_at(canary.weight).dwell:
         return Wait("healthy, dwelling")
     above = [s for s in policy.steps if s.weight > canary.weight]
     return Shift(above[0].weight, verdict.because) if above else Shift(100, f"all steps passed; {verdict.because}")
+
+
+def _overtime(policy: Policy) -> Abort | Wait:
+    """Say what follows from a rollout that takes too long."""
+    said = f"the rollout took longer than its policy allows ({format_duration(policy.max_duration)})"
+    if policy.on_timeout is Exhausted.HOLD:
+        return Wait(f"{said}; the policy holds until somebody promotes or aborts")
+    return Abort(said)
+
+
+def overdue(seen: Situation) -> bool:
+    """Whether the rollout takes longer than its policy allows; never said of what we cannot see."""
+    rollout, canary, policy = seen.rollout, seen.rollout.canary, seen.policy
+    if canary is None or policy is None or canary.weight == 100:
+        return False
+    sighted = seen.live.known and seen.verdict.outcome is not Outcome.BLIND
+    return sighted and seen.now - canary.started - rollout.held_in_all > policy.max_duration

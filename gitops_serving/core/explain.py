@@ -5,8 +5,10 @@ It knows nothing of colours, columns or terminals.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .decide import overdue
 from .due import arrived
 from .model import (
     UNREADABLE,
@@ -14,6 +16,8 @@ from .model import (
     Adopt,
     Decision,
     Drop,
+    Exhausted,
+    Outcome,
     Promote,
     Refuse,
     Repair,
@@ -88,12 +92,44 @@ def step_of(seen: Situation, weight: int) -> str:
     return f"{max(rank, 1)}/{len(seen.policy.steps)}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """The instants, none of them past, at which time alone can change the decision; None: not in this way."""
+
+    dwelt: datetime | None = None  # the dwell is over: up, if the verdict is pass then
+    unready: datetime | None = None  # a canary that is still not ready is aborted
+    silent: datetime | None = None  # one of which there still is no evidence, at the earliest
+    overtime: datetime | None = None  # one that still is below 100 percent
+
+    @property
+    def first(self) -> datetime | None:
+        """The earliest of them."""
+        known = (self.dwelt, self.unready, self.silent, self.overtime)
+        return min((at for at in known if at is not None), default=None)
+
+
+def ahead(seen: Situation) -> Ahead:
+    """List what is to be expected of time: nothing, where people have the word, a gate is closed or a push waits."""
+    rollout, live, verdict, policy = seen.rollout, seen.live, seen.verdict, seen.policy
+    canary = rollout.canary
+    if canary is None or policy is None or rollout.held or seen.gate or not rollout.admitted:
+        return Ahead()
+    begun = max(canary.since, live.since or canary.since)
+    below, here, left = canary.weight < 100, arrived(rollout, live), policy.patience - verdict.silent_for
+    sighted = live.known and verdict.outcome is not Outcome.BLIND
+    mute = verdict.outcome is Outcome.SILENT and policy.on_silence is Exhausted.ABORT
+    times: dict[str, datetime] = {}
+    if below and here and not overdue(seen):
+        times["dwelt"] = begun + policy.step_at(canary.weight).dwell
+    if live.known and not here and live.created == canary.label and not live.ready:
+        times["unready"] = begun + rollout.held_for + policy.ready_within
+    if below and here and mute:
+        times["silent"] = seen.now + left
+    if below and sighted and policy.on_timeout is Exhausted.ABORT:
+        times["overtime"] = canary.started + rollout.held_in_all + policy.max_duration
+    return Ahead(**{name: at for name, at in times.items() if at >= seen.now})
+
+
 def next_change(seen: Situation) -> datetime | None:
     """The earliest instant at which time alone can change the decision; None: it waits for something else."""
-    canary, policy = seen.rollout.canary, seen.policy
-    if canary is None or policy is None or seen.rollout.held or seen.gate or canary.weight == 100:
-        return None
-    begun = max(canary.since, seen.live.since or canary.since)
-    if arrived(seen.rollout, seen.live):
-        return begun + policy.step_at(canary.weight).dwell
-    return begun + policy.ready_within
+    return ahead(seen).first

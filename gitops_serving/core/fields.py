@@ -273,6 +273,16 @@ def whole(field: Field | None, least: int, most: int, default: int) -> int:
     return field.value
 
 
+def flag(field: Field | None, *, default: bool) -> bool:
+    """Read true or false."""
+    if field is None:
+        return default
+    if not isinstance(field.value, bool):
+        complain(field, f"{field.name} is {shown(field.value)}", "write true or false", "type")
+        return default
+    return field.value
+
+
 def listed(words: Sequence[str]) -> str:
     """Join words as a sentence does: a, b or c."""
     return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
@@ -328,11 +338,11 @@ def span(field: Field | None, default: timedelta, most: timedelta = LONGEST) -> 
     return found
 
 
-def share(field: Field | None, most: float) -> float:
+def share(field: Field | None, most: float, least: float = 0.0) -> float:
     """Read ``1%`` or ``0.01``; a bare number above 1 is refused, since it was meant as percent."""
     if field is None:
         return 0.0
-    found = _number(field.value)
+    found = number(field.value)
     if isinstance(field.value, str) and (percent := _PERCENT.fullmatch(field.value)):
         found = float(Decimal(percent[1]).scaleb(-2))
     elif found is not None and found > 1:
@@ -341,8 +351,9 @@ def share(field: Field | None, most: float) -> float:
     if found is None:
         complain(field, f"{field.name} is {shown(field.value)}, not a percentage", WRITE_SHARE, "type")
         return 0.0
-    if not 0 <= found <= most:
-        complain(field, f"{field.name} is {shown(field.value)}", f"choose from 0% to {most:.0%}", "range")
+    if not least <= found <= most:
+        bounds = f"choose from {least * 100:g}% to {most * 100:g}%"
+        complain(field, f"{field.name} is {shown(field.value)}", bounds, "range")
     return found
 
 
@@ -350,7 +361,7 @@ def seconds(field: Field | None, least: timedelta, most: timedelta) -> float:
     """Read ``250ms``, ``1s`` or a number of seconds."""
     if field is None:
         return 0.0
-    found = _number(field.value)
+    found = number(field.value)
     if isinstance(field.value, str) and (words := _span(field.value)) is not None:
         found = words / timedelta(seconds=1)
     if found is None:
@@ -362,8 +373,13 @@ def seconds(field: Field | None, least: timedelta, most: timedelta) -> float:
     return found
 
 
-def _number(value: object) -> float | None:
-    """Take a finite number as it is."""
+def is_time(words: str) -> bool:
+    """Whether a text is written as a time, parts of a second included."""
+    return _span(words) is not None
+
+
+def number(value: object) -> float | None:
+    """Take a finite number as it is; None: it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 10**LONGEST_ECHO:
         return None
     return float(value) if math.isfinite(value) else None

@@ -20,7 +20,7 @@ import yaml
 
 from . import yamltext
 from .errors import Invalid
-from .model import Canary, Hold, Request, Stable
+from .model import Canary, Hold, Past, Request, Stable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +75,10 @@ class _Literal(str):
     __slots__ = ()
 
 
+class _Rows(list[Any]):
+    """A list that is best read on one line."""
+
+
 class _Dumper(yaml.CSafeDumper):
     """The emitter of records."""
 
@@ -92,6 +96,9 @@ def _represent_text(dumper: Any, text: str) -> Any:
 _Dumper.add_representer(str, _represent_text)
 _Dumper.add_representer(
     _Literal, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|")
+)
+_Dumper.add_representer(
+    _Rows, lambda dumper, rows: dumper.represent_sequence("tag:yaml.org,2002:seq", rows, flow_style=True)
 )
 
 
@@ -150,7 +157,11 @@ def _plain(record: Record, *, literal: bool) -> dict[str, Any]:
             weight=canary.weight,
             started=instant(canary.started),
             since=instant(canary.since),
-            held=int(canary.held.total_seconds()) or None,
+            held=_whole_seconds(canary.held),
+            past=_Rows(
+                _filled(weight=p.weight, since=instant(p.since), held=_whole_seconds(p.held)) for p in canary.past
+            )
+            or None,
             policy=record.policy or None,
             manifest=text(record.canary_text),
         )
@@ -179,6 +190,10 @@ def _plain(record: Record, *, literal: bool) -> dict[str, Any]:
         action, revision, at = record.last
         plain["last"] = {"action": action, "revision": revision, "at": instant(at)}
     return plain
+
+
+def _whole_seconds(span: timedelta) -> int | None:
+    return int(span.total_seconds()) or None
 
 
 def _filled(**fields: Any) -> dict[str, Any]:
@@ -245,17 +260,26 @@ def _record(value: Mapping[str, Any], environment: str) -> Record:
 
 
 def _canary(value: Mapping[str, Any]) -> Canary:
-    weight = value["weight"]
-    if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= 100:
-        raise ValueError(f"canary.weight {weight!r} is not from 1 to 100")
     return Canary(
         revision=value["revision"],
         label=value["label"],
-        weight=weight,
+        weight=_weight(value),
         started=_instant(value["started"]),
         since=_instant(value["since"]),
-        held=timedelta(seconds=int(value.get("held", 0))),
+        held=_held(value),
+        past=tuple(Past(_weight(each), _instant(each["since"]), _held(each)) for each in value.get("past", ())),
     )
+
+
+def _weight(value: Mapping[str, Any]) -> int:
+    weight = value["weight"]
+    if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= 100:
+        raise ValueError(f"canary.weight {weight!r} is not from 1 to 100")
+    return weight
+
+
+def _held(value: Mapping[str, Any]) -> timedelta:
+    return timedelta(seconds=int(value.get("held", 0)))
 
 
 def _instant(text: str) -> datetime:

@@ -244,6 +244,12 @@ class Rollout:
         return self.stable.revision, Owned(0 if self.settling else None, self.stable.label)
 
     @property
+    def held_in_all(self) -> timedelta:
+        """How long people have held the canary, at all its weights, up to now."""
+        past = self.canary.past if self.canary else ()
+        return sum((each.held for each in past), self.held_for)
+
+    @property
     def admitted(self) -> bool:
         """Whether the head's revision, weight and label are what the record says."""
         return self.stable is not None and (self.wanted, self.owned) == self.expected

@@ -1,9 +1,10 @@
 """A policy file: the steps of a rollout, and what a revision is held against on them.
 
 The file is read into values that cannot be wrong: whoever holds a ``Policy`` has rising
-weights, at least one step and one metric, and limits in the unit of their signal.  This
-module knows what may be written and what is meant where nothing is.  It refuses to know
-how evidence is formed, and which service follows which policy: that is the environment's.
+weights, at least one step and one metric that decides, and room enough for the steps in
+what a rollout may take.  This module knows what may be written and what is meant where
+nothing is; the metrics have a module of their own.  It refuses to know how evidence is
+formed, and which service follows which policy: that is the environment's.
 """
 
 from __future__ import annotations
@@ -13,27 +14,22 @@ from datetime import timedelta
 from typing import Literal
 
 from . import fields
-from .fields import Field, complain, needed, opened, optional
-from .model import Metric, Policy, Step, Timing
+from .fields import Field, child, complain, format_duration, needed, opened, optional
+from .model import Exhausted, Policy, Step, Timing
+from .policy_metrics import read_metrics
 
 KIND = "RolloutPolicy"
-Pack = Literal["knative/errors", "knative/latency"]
-PACKS: tuple[Pack, ...] = ("knative/errors", "knative/latency")
-
-# Of the format, and refused until they do something: a field that is read and not obeyed is a trap.
-LATER_IN_SPEC = ("onSilence", "maxDuration", "onTimeout", "approval")
-LATER_IN_ANALYSIS = ("falseAbort",)
-LATER_IN_METRIC = ("query", "kind", "delay", "enforce")
-LATER_IN_COMPARE = ("direction",)
+LATER_IN_SPEC = ("approval",)  # of the format, and refused until it is obeyed: else it would be a trap
+EXHAUSTED: tuple[Literal["abort", "hold"], ...] = ("abort", "hold")
 
 READY_WITHIN = timedelta(minutes=10)
 PATIENCE = timedelta(minutes=30)
+MAX_DURATION = timedelta(hours=6)
+FALSE_ABORT = 0.05
+LEAST_FALSE_ABORT, MOST_FALSE_ABORT = 0.001, 0.5  # below, a day of evidence would not do; above, a coin would
 MIN_REQUESTS = 20
 MOST_REQUESTS = 1_000_000  # a guess: beyond it a typing mistake is likelier than a wish
 LONGEST_BLOCK = timedelta(minutes=10)  # a guess: longer blocks leave a step hardly a sample
-MOST_TOLERANCE = 10.0  # a guess: eleven times as bad as stable; whoever allows more compares nothing
-SHORTEST = timedelta(milliseconds=1)  # as a limit of latency: no model answers faster
-LONGEST = timedelta(hours=1)  # likewise: longer than Knative lets a request take by default
 
 
 def read_policy(source: bytes, path: str) -> Policy:
@@ -42,26 +38,50 @@ def read_policy(source: bytes, path: str) -> Policy:
     opened(root, ("apiVersion", "kind", "metadata", "spec"))
     spec = opened(
         needed(root, "spec", "add a spec with steps and analysis"),
-        ("steps", "readyWithin", "patience", "analysis"),
+        ("steps", "readyWithin", "patience", "onSilence", "maxDuration", "onTimeout", "analysis"),
         LATER_IN_SPEC,
     )
     analysis = opened(
         needed(spec, "analysis", "add analysis with at least one metric"),
-        ("minRequests", "timing", "metrics"),
-        LATER_IN_ANALYSIS,
+        ("falseAbort", "minRequests", "timing", "metrics"),
     )
+    patience, on_silence = fields.span(optional(spec, "patience"), PATIENCE), _exhausted(spec, "onSilence")
+    false_abort = optional(analysis, "falseAbort")
     policy = Policy(
         name=fields.name(needed(fields.metadata(root), "name", "add a name for environments to refer to")),
         digest=hashlib.sha256(source).hexdigest()[:8],
         steps=_steps(spec),
         ready_within=fields.span(optional(spec, "readyWithin"), READY_WITHIN),
-        patience=fields.span(optional(spec, "patience"), PATIENCE),
+        patience=patience,
+        on_silence=on_silence,
+        max_duration=fields.span(optional(spec, "maxDuration"), MAX_DURATION),
+        on_timeout=_exhausted(spec, "onTimeout"),
+        false_abort=fields.share(false_abort, MOST_FALSE_ABORT, LEAST_FALSE_ABORT) if false_abort else FALSE_ABORT,
         min_requests=fields.whole(optional(analysis, "minRequests"), 1, MOST_REQUESTS, MIN_REQUESTS),
         timing=_timing(analysis),
-        metrics=_metrics(analysis),
+        metrics=read_metrics(analysis, patience if on_silence is Exhausted.ABORT else None),
     )
     fields.finish(root)
+    _check_duration(spec, policy)
+    fields.finish(root)
     return policy
+
+
+def _exhausted(spec: Field | None, key: str) -> Exhausted:
+    """Read what happens when patience or time is over; there is no word for a promotion."""
+    word = fields.choice(optional(spec, key), EXHAUSTED)
+    return Exhausted(word) if word else Exhausted.ABORT
+
+
+def _check_duration(spec: Field | None, policy: Policy) -> None:
+    """Check that a rollout can come to its end in time, once every field by itself is right."""
+    assert spec is not None
+    slowest = max((metric.delay for metric in policy.metrics if metric.enforced), default=timedelta())
+    least = sum((max(step.dwell, slowest) for step in policy.steps), timedelta())
+    if least >= policy.max_duration:
+        where = optional(spec, "maxDuration") or child(spec, "steps")
+        message = f"the steps take {format_duration(least)}, and maxDuration is {format_duration(policy.max_duration)}"
+        complain(where, message, "raise maxDuration, or dwell less", "conflict")
 
 
 def _steps(spec: Field | None) -> tuple[Step, ...]:
@@ -88,48 +108,3 @@ def _timing(analysis: Field | None) -> Timing:
         warm_up=fields.span(optional(timing, "warmUp"), default.warm_up),
         warm_up_after_shift=fields.span(optional(timing, "warmUpAfterShift"), default.warm_up_after_shift),
     )
-
-
-def _metrics(analysis: Field | None) -> tuple[Metric, ...]:
-    """Read the metrics; at least one, since a rollout without evidence would promote anything."""
-    remedy = "add at least one metric, such as {name: errors, pack: knative/errors, limit: {max: 1%}}"
-    entries = [
-        opened(entry, ("name", "pack", "compare", "limit"), LATER_IN_METRIC)
-        for entry in fields.items(needed(analysis, "metrics", remedy), remedy)
-    ]
-    # The names, where they are there: a missing one is the complaint of the metric that lacks it.
-    fields.unique([fields.child(entry, "name") for entry in entries if entry is not None and "name" in entry.value])
-    return tuple(_metric(entry) for entry in entries if entry is not None)
-
-
-def _metric(entry: Field) -> Metric:
-    """Read one metric with its limits in the unit of its signal: a ratio or seconds."""
-    name = fields.name(needed(entry, "name", "add a name to call it by in messages"))
-    pack = fields.choice(needed(entry, "pack", f"write pack: {fields.listed(PACKS)}"), PACKS)
-    compare = opened(optional(entry, "compare"), ("tolerance", "atLeast"), LATER_IN_COMPARE)
-    limit = opened(optional(entry, "limit"), ("max",))
-    if not {"compare", "limit"} & entry.value.keys():
-        remedy = "add compare: {tolerance: 20%} or limit: {max: ...}"
-        complain(entry, f"{entry.name} is held against nothing", remedy, "missing")
-    tolerance = needed(compare, "tolerance", "add one, such as tolerance: 20%")
-    at_least, maximum = optional(compare, "atLeast"), needed(limit, "max", "add the highest value that may pass")
-    origin, signal = (pack or PACKS[0]).split("/")
-    return Metric(
-        name=name,
-        signal=signal,
-        pack=origin,
-        tolerance=None if tolerance is None else fields.share(tolerance, MOST_TOLERANCE),
-        at_least=_amount(at_least, pack, timedelta()) or 0.0,
-        maximum=_amount(maximum, pack, SHORTEST),
-    )
-
-
-def _amount(field: Field | None, pack: Pack | None, least: timedelta) -> float | None:
-    """Read an absolute value of a signal; where the pack is not known, neither is its unit."""
-    match pack:
-        case "knative/errors" if field is not None:
-            return fields.share(field, 1.0)
-        case "knative/latency" if field is not None:
-            return fields.seconds(field, least, LONGEST)
-        case _:
-            return None

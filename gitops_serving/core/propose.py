@@ -25,6 +25,7 @@ from .model import (
     Decision,
     Drop,
     Owned,
+    Past,
     Promote,
     Refuse,
     Repair,
@@ -217,9 +218,10 @@ def _admit(weight: int, seen: Situation, tree: Files, record: Record) -> _Draft:
 
 def _shift(weight: int, seen: Situation, tree: Files, record: Record, canary: Canary) -> _Draft:
     obeyed = weight == 100 and record.asked is not None and record.asked.what is Request.PROMOTE
+    left = Past(canary.weight, canary.since, _whole(seen.rollout.held_for))
     record = replace(
         record,
-        canary=replace(canary, weight=weight, since=seen.now, held=timedelta()),
+        canary=replace(canary, weight=weight, since=seen.now, held=timedelta(), past=(*canary.past, left)),
         asked=None if obeyed else record.asked,
     )
     file = _with_owned(tree, seen.rollout.place, Owned(weight, canary.label))
@@ -337,8 +339,13 @@ def _without_old_hold(record: Record, seen: Situation) -> Record:
     canary = record.canary
     same = canary is not None and seen.rollout.canary is not None and canary.since == seen.rollout.canary.since
     if canary is not None and same:
-        canary = replace(canary, held=timedelta(seconds=int(seen.rollout.held_for.total_seconds())))
+        canary = replace(canary, held=_whole(seen.rollout.held_for))
     return replace(record, hold=None, canary=canary)
+
+
+def _whole(span: timedelta) -> timedelta:
+    """Leave out parts of a second, which no record has."""
+    return timedelta(seconds=int(span.total_seconds()))
 
 
 def _stable_file(record: Record, seen: Situation, tree: Files) -> bytes:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from tests.cli.fleet import POLICY
 from tests.cli.test_get import stepping, terminal
 
 if TYPE_CHECKING:
@@ -97,6 +98,46 @@ def test_a_service_without_evidence_says_how_long_it_may_stay_so(fleet: Fleet) -
     )
     assert "  next: the weight rises to 50% as soon as the verdict is pass; " in "\n".join(lines)
     assert "of the 360 s until an abort" in "\n".join(lines)
+
+
+def unserved(fleet: Fleet, policy: str) -> None:
+    """Put a revision on trial under a policy, let nobody ask it anything, and let time pass under a Prometheus."""
+    fleet.git.push({"policies/brisk.yaml": POLICY.replace(b"  patience: 6m\n", policy.encode())})
+    fleet.adopt()
+    fleet.push("fraud/scorer", "2")
+    fleet.pass_time(30)
+    fleet.once()
+    for _ in range(18):
+        fleet.clock.advance(10)
+        fleet.metrics.scrape(fleet.clock())
+
+
+def test_silence_that_holds_is_said_never_to_abort(fleet: Fleet) -> None:
+    unserved(fleet, "  patience: 60s\n  onSilence: hold\n  onTimeout: hold\n")
+
+    lines = heads(fleet.run("explain", "scorer").out)
+
+    assert lines[1] == ("  now: No evidence in time; the policy holds until there is, or somebody promotes or aborts.")
+    assert lines[2].endswith("as soon as the verdict is pass; under this policy silence never aborts")
+
+
+def test_the_end_of_a_rollout_s_time_is_named_when_it_comes_first(fleet: Fleet) -> None:
+    unserved(fleet, "  patience: 6m\n  maxDuration: 5m\n")
+
+    assert heads(fleet.run("explain", "scorer").out)[2] == (
+        "  next: the weight rises to 50% as soon as the verdict is pass; "
+        "it is aborted at 2026-01-01T12:05:30Z at the latest: a rollout is given 5m"
+    )
+
+
+def test_a_rollout_that_is_held_by_time_waits_for_a_person(fleet: Fleet) -> None:
+    unserved(fleet, "  patience: 6m\n  maxDuration: 150s\n  onTimeout: hold\n")
+
+    lines = heads(fleet.run("explain", "scorer").out)
+    said = "The rollout took longer than its policy allows (2m30s); the policy holds until somebody promotes or aborts."
+
+    assert lines[1] == f"  now: {said}"
+    assert lines[2] == "  next: nothing until somebody promotes or aborts; a failing verdict still aborts"
 
 
 def test_a_blind_controller_says_that_it_never_aborts_for_it(fleet: Fleet) -> None:

@@ -305,7 +305,9 @@ def test_an_instant_that_was_seen_already_wakes_nobody(stage: Stage) -> None:
     stage.time.advance(61)
     snapshot = look(stage.plain_desk(), stage.repository.head, stage.time())
 
-    assert stage.loop._pause(snapshot, stage.time()) == timedelta(hours=1)
+    patience = timedelta(minutes=6)  # the dwell is over, and the next thing that time does is to end the patience
+    assert stage.loop._pause(snapshot, stage.time()) == patience
+    assert stage.loop._pause(snapshot, stage.time() + 2 * patience) == LEAST
 
 
 def test_the_interval_follows_the_file_in_git(stage: Stage) -> None:

@@ -18,6 +18,7 @@ from gitops_serving.core.errors import Invalid
 from gitops_serving.core.model import (
     UNREADABLE,
     Canary,
+    Exhausted,
     Live,
     Outcome,
     Owned,
@@ -149,13 +150,24 @@ VERDICTS = {
     "the canary fails": Verdict(Outcome.FAIL, "it fails"),
     "Prometheus is blind": Verdict(Outcome.BLIND, "it is blind"),
     "there is too little to judge": Verdict(Outcome.SILENT, "it is silent"),
-    "there was too little for too long": Verdict(Outcome.SILENT, "it is silent", 16 * MINUTE),
+    "there was too little for too long, which aborts": Verdict(Outcome.SILENT, "it is silent", 16 * MINUTE),
+    "there was too little for too long, which holds": Verdict(Outcome.SILENT, "it is silent", 16 * MINUTE),
 }
 CLOCKS = {
     "the weight is fresh": timedelta(minutes=1),
     "the dwell is over": timedelta(minutes=6),
     "readyWithin is over": timedelta(minutes=11),
     "30 minutes are over": timedelta(minutes=31),
+}
+ENDS = {False: Exhausted.ABORT, True: Exhausted.HOLD}
+AGES = {
+    "it is in time": timedelta(),
+    "maxDuration is over, which aborts": timedelta(hours=6),
+    "maxDuration is over, which holds": timedelta(hours=6),
+}
+POLICIES = {  # by whether silence holds, and whether time does
+    holds: replace(THREE_STEPS, on_silence=ENDS[holds[0]], on_timeout=ENDS[holds[1]])
+    for holds in product((False, True), repeat=2)
 }
 PROGRESS = {
     "progress is open": (False, None),
@@ -175,13 +187,28 @@ def cases() -> Iterator[tuple[Words, Situation]]:
             if rollout.invalid and gate is None:
                 continue  # an invalid manifest closes the gate
             guard = "a policy is there" if policy else "there is no valid policy"
-            for verdict, (cluster, live), clock in product(_verdicts(tree, policy), worlds, _clocks(tree)):
-                words = (tree.git, tree.trial, tree.asked, tree.head, progress, guard, verdict, *cluster, clock)
-                now = NOON + CLOCKS.get(clock, MINUTE)
+            aged = {age: _aged(rollout, age) for age in _ages(tree, policy)}
+            domains = (_verdicts(tree, policy), worlds, _clocks(tree), aged.items())
+            for verdict, (cluster, live), clock, (age, at_age) in product(*domains):
+                words = (tree.git, tree.trial, tree.asked, tree.head, progress, guard, verdict, *cluster, clock, age)
                 yield (
                     words,
-                    Situation(rollout=rollout, policy=policy, live=live, verdict=VERDICTS[verdict], now=now, gate=gate),
+                    Situation(
+                        rollout=at_age,
+                        policy=policy and POLICIES[verdict.endswith("holds"), age.endswith("holds")],
+                        live=live,
+                        verdict=VERDICTS[verdict],
+                        now=NOON + CLOCKS.get(clock, MINUTE),
+                        gate=gate,
+                    ),
                 )
+
+
+def _aged(rollout: Rollout, age: str) -> Rollout:
+    """Let the canary be admitted earlier."""
+    if rollout.canary is None or not age:
+        return rollout
+    return replace(rollout, canary=replace(rollout.canary, started=NOON - AGES[age]))
 
 
 def _verdicts(tree: Tree, policy: object) -> list[str]:
@@ -195,3 +222,7 @@ def _verdicts(tree: Tree, policy: object) -> list[str]:
 
 def _clocks(tree: Tree) -> list[str]:
     return list(CLOCKS) if tree.git == "Git holds the canary" else [""]
+
+
+def _ages(tree: Tree, policy: object) -> list[str]:
+    return list(AGES) if tree.git == "Git holds the canary" and policy else [""]

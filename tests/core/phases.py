@@ -51,6 +51,9 @@ REFUSED = ("the cluster refused the manifest",)
 FAILS, BLIND = ("the canary fails",), ("Prometheus is blind",)
 UNGUARDED, GUARDED = ("there is no valid policy",), ("a policy is there",)
 ARRIVED, LOADING = ("what was written has arrived",), ("the canary is loading",)
+SILENT_ABORTS = ("there was too little for too long, which aborts",)
+SILENT_HOLDS = ("there was too little for too long, which holds",)
+LONG_ABORTS, LONG_HOLDS = ("maxDuration is over, which aborts",), ("maxDuration is over, which holds",)
 LATE, VERY_LATE = ("readyWithin is over", "30 minutes are over"), ("30 minutes are over",)
 UNREADABLE_ROWS: tuple[tuple[Condition, ...], ...] = ((BROKEN, ABORTED), (BROKEN, FALLEN), (BROKEN,))
 TIMED_OUT: tuple[tuple[Condition, ...], ...] = ((UNGUARDED, VERY_LATE), (UNGUARDED,), (LOADING, LATE))
@@ -74,12 +77,7 @@ ROWS: dict[str, tuple[tuple[Condition, ...], ...]] = {
         (
             ("progress is open",),
             GUARDED,
-            (
-                "the canary passes",
-                "the canary fails",
-                "there is too little to judge",
-                "there was too little for too long",
-            ),
+            ("the canary passes", *FAILS, "there is too little to judge", *SILENT_ABORTS, *SILENT_HOLDS),
             SEATED,
         ),
         (FAILS,),
@@ -98,9 +96,13 @@ ROWS: dict[str, tuple[tuple[Condition, ...], ...]] = {
         (PROMOTED, ARRIVED),
         (STOPPED,),
         *TIMED_OUT,
-        (("the canary is loading", "the cluster is catching up", "the cluster does not answer"),),
+        (("the cluster does not answer",),),
         (BLIND,),
-        (("there was too little for too long",),),
+        (ARRIVED, SILENT_ABORTS),
+        (LONG_ABORTS,),
+        (LONG_HOLDS,),
+        (("the canary is loading", "the cluster is catching up"),),
+        (SILENT_HOLDS,),
         (("there is too little to judge",),),
         (("the weight is fresh",),),
         (("a canary is at the last step",),),

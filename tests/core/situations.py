@@ -19,9 +19,11 @@ from gitops_serving.core.errors import Invalid
 from gitops_serving.core.model import (
     UNREADABLE,
     Canary,
+    Exhausted,
     Live,
     Outcome,
     Owned,
+    Past,
     Policy,
     Request,
     Rollout,
@@ -145,6 +147,7 @@ def _rollout_wrong(rollout: Rollout) -> Iterator[str]:
         "stable or canary is rejected": rollout.rejected & set(named),
         "the canary's weight is not from 1 to 100": canary and not 1 <= canary.weight <= 100,
         "the canary was given its weight before it was admitted": canary and canary.since < canary.started,
+        "the canary's past is not in order": canary and not _rises(canary),
         "held time is negative": rollout.held_for < timedelta(),
         "nothing is on trial, and it was held": canary is None and rollout.held_for,
         "an abort is asked of nothing": canary is None and rollout.asked is Request.ABORT,
@@ -155,6 +158,18 @@ def _rollout_wrong(rollout: Rollout) -> Iterator[str]:
         "stable is its own predecessor": stable and rollout.previous == stable.revision,
     }
     return _listed(rules)
+
+
+def _rises(canary: Canary) -> bool:
+    """Whether a canary went through its weights one after the other, and was held at none for longer than it had it."""
+    weights = [*(past.weight for past in canary.past), canary.weight]
+    given = [*(past.since for past in canary.past), canary.since]
+    held = [later - earlier for earlier, later in pairwise(given)]
+    return (
+        all(a < b for a, b in pairwise(weights))
+        and given[0] >= canary.started
+        and all(timedelta() <= past.held <= most for past, most in zip(canary.past, held, strict=True))
+    )
 
 
 def _live_wrong(live: Live) -> Iterator[str]:
@@ -233,7 +248,24 @@ def policies(draw: st.DrawFn) -> Policy:
         steps=tuple(Step(weight, draw(SPANS)) for weight in weights),
         ready_within=draw(SPANS),
         patience=draw(SPANS),
+        on_silence=draw(st.sampled_from(Exhausted)),
+        max_duration=draw(SPANS) * 3,
+        on_timeout=draw(st.sampled_from(Exhausted)),
     )
+
+
+@st.composite
+def canaries(draw: st.DrawFn, weight: int) -> Canary:
+    """Draw who is on trial, with the weights it had before this one."""
+    since = started = NOON - draw(SPANS)
+    past: list[Past] = []
+    lower = draw(st.sets(st.integers(1, 99), max_size=3))
+    for before in sorted((w for w in lower if w < weight), reverse=True):
+        lasted = draw(SPANS)
+        started -= lasted
+        past.insert(0, Past(before, started, min(draw(SPANS), lasted)))
+    label = draw(st.sampled_from(LABELS["v2"]))
+    return Canary(revision="v2", label=label, weight=weight, started=started, since=since, past=tuple(past))
 
 
 @st.composite
@@ -247,14 +279,8 @@ def rollouts(draw: st.DrawFn, *, trial: bool) -> Rollout:
         return Rollout(service="fraud/scorer", wanted=readable, owned=Owned(None, owned.label))
     canary = None
     if trial or draw(st.booleans()):
-        since = NOON - draw(SPANS)
-        canary = Canary(
-            revision="v2",
-            label=draw(st.sampled_from(LABELS["v2"])),
-            weight=draw(st.sampled_from((5, 25, 50, *(() if trial else (100, 100, 100)))) | st.integers(1, 99)),
-            started=since - draw(SPANS),
-            since=since,
-        )
+        weight = draw(st.sampled_from((5, 25, 50, *(() if trial else (100, 100, 100)))) | st.integers(1, 99))
+        canary = draw(canaries(weight))
     named = {stable.revision, canary.revision if canary else ""}
     rollout = Rollout(
         service="fraud/scorer",

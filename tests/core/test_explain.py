@@ -6,23 +6,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gitops_serving.core.errors import Invalid
-from gitops_serving.core.explain import ACTIONS, evidence, explain, next_change, phase, step_of
+from gitops_serving.core.explain import ACTIONS, Ahead, ahead, evidence, explain, next_change, phase, step_of
 from gitops_serving.core.model import (
     Abort,
     Adopt,
     Drop,
+    Exhausted,
     Measurement,
     Outcome,
+    Owned,
     Promote,
     Refuse,
     Repair,
     Settle,
     Shift,
+    Step,
     Verdict,
     Wait,
 )
 
-from .situations import HEALTHY, IDLE, MINUTE, NOON, with_live, with_rollout
+from .situations import HEALTHY, IDLE, MINUTE, NOON, THREE_STEPS, UNKNOWN, with_live, with_rollout
 
 if TYPE_CHECKING:
     from gitops_serving.core.model import Decision, Situation
@@ -108,10 +111,64 @@ def test_evidence_is_one_line_a_measurement() -> None:
     assert evidence(seen) == ("pass: errors 0%", "fail: slo 4%")
 
 
-def test_the_next_change_is_the_end_of_the_dwell_or_of_the_patience_with_loading() -> None:
-    assert next_change(HEALTHY) == NOON + 5 * MINUTE
-    assert next_change(with_live(HEALTHY, since=NOON + MINUTE)) == NOON + 6 * MINUTE
-    assert next_change(with_live(HEALTHY, settled=False)) == NOON + 10 * MINUTE
+# -- what time will do -----------------------------------------------------------------------------------------------
+
+FRESH = replace(HEALTHY, now=NOON + MINUTE)
+MUTE = replace(FRESH, verdict=Verdict(Outcome.SILENT, "12 of 20 requests needed", MINUTE))
+STARTING = with_live(FRESH, ready=False, settled=False, latest="v1")
+SILENCE_HOLDS = replace(THREE_STEPS, on_silence=Exhausted.HOLD)
+TIME_HOLDS = replace(THREE_STEPS, on_timeout=Exhausted.HOLD)
+END = NOON + 354 * MINUTE  # six hours after it was admitted
+AHEAD: dict[str, tuple[Situation, Ahead]] = {
+    "the end of the dwell": (FRESH, Ahead(dwelt=NOON + 5 * MINUTE, overtime=END)),
+    "a dwell that began when the weight arrived": (
+        with_live(FRESH, since=NOON + MINUTE),
+        Ahead(dwelt=NOON + 6 * MINUTE, overtime=END),
+    ),
+    "no dwell that is over": (HEALTHY, Ahead(overtime=END)),
+    "the end of the patience with loading": (STARTING, Ahead(unready=NOON + 10 * MINUTE, overtime=END)),
+    "patience with loading that a hold prolonged": (
+        with_rollout(STARTING, held_for=MINUTE),
+        Ahead(unready=NOON + 11 * MINUTE, overtime=END + MINUTE),
+    ),
+    "nothing of a cluster that catches up": (with_live(FRESH, settled=False), Ahead(overtime=END)),
+    "the end of the patience with silence": (
+        MUTE,
+        Ahead(dwelt=NOON + 5 * MINUTE, silent=NOON + 15 * MINUTE, overtime=END),
+    ),
+    "no end of a silence that holds": (
+        replace(MUTE, policy=SILENCE_HOLDS),
+        Ahead(dwelt=NOON + 5 * MINUTE, overtime=END),
+    ),
+    "no end of a rollout that is held when it takes too long": (
+        replace(FRESH, policy=TIME_HOLDS),
+        Ahead(dwelt=NOON + 5 * MINUTE),
+    ),
+    "nothing, where it already is": (replace(FRESH, policy=TIME_HOLDS, now=END + MINUTE), Ahead()),
+    "no end of a rollout while prometheus is blind": (
+        replace(FRESH, verdict=Verdict(Outcome.BLIND, "it is blind")),
+        Ahead(dwelt=NOON + 5 * MINUTE),
+    ),
+    "nothing of a cluster that does not answer": (replace(FRESH, live=UNKNOWN), Ahead()),
+    "nothing where a newer push waits": (with_rollout(FRESH, wanted="v3"), Ahead()),
+    "nothing where the head was edited": (with_rollout(FRESH, owned=Owned(60, "v2.2")), Ahead()),
+    "nothing of a canary that takes over": (PHASES["Taking over"], Ahead()),
+}
+
+
+@pytest.mark.parametrize("case", AHEAD)
+def test_time_is_said_to_bring(case: str) -> None:
+    seen, expected = AHEAD[case]
+    assert ahead(seen) == expected
+
+
+def test_the_next_change_is_the_first_of_them() -> None:
+    assert next_change(FRESH) == NOON + 5 * MINUTE
+    assert next_change(STARTING) == NOON + 10 * MINUTE
+    assert next_change(HEALTHY) == END
+    slow = replace(MUTE, policy=replace(THREE_STEPS, steps=(Step(25, 60 * MINUTE),)))
+    assert next_change(slow) == NOON + 15 * MINUTE
+    assert next_change(replace(slow, policy=replace(THREE_STEPS, max_duration=8 * MINUTE))) == NOON + 2 * MINUTE
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gitops_serving.core import ledger
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.ledger import Asked, Entry, Record, Rejected, read_record, read_trailers, write_record
-from gitops_serving.core.model import Canary, Hold, Request, Stable
+from gitops_serving.core.model import Canary, Hold, Past, Request, Stable
 
 from .situations import MINUTE, NOON, quick
 from .trees import ONE, RECORD_PATH, TWO, on_trial, record
@@ -22,6 +22,7 @@ DIGESTS = ("12e345678901", "0b1010101010", "000000000000", "123456789012", "1e11
 digests = st.sampled_from(DIGESTS) | st.text("0123456789abcdef", min_size=12, max_size=12)
 labels = st.builds("{}.{}".format, digests, st.integers(1, 99))
 instants = st.integers(0, 10**9).map(lambda seconds: NOON + timedelta(seconds=seconds))
+spans = st.integers(0, 9999).map(lambda seconds: timedelta(seconds=seconds))
 lines = st.text(  # of one printable line, as `one_line` leaves them
     st.characters(exclude_categories=("Cs", "Cc", "Cf", "Co", "Cn", "Zl", "Zp")), max_size=30
 ).map(ledger.one_line)
@@ -57,7 +58,8 @@ def records(draw: st.DrawFn) -> Record:
         weight=draw(st.integers(1, 100)),
         started=draw(instants),
         since=draw(instants),
-        held=timedelta(seconds=draw(st.integers(0, 9999))),
+        held=draw(spans),
+        past=tuple(draw(st.lists(st.builds(Past, st.integers(1, 99), instants, spans), max_size=3))),
     )
     return Record(
         service="/".join(draw(st.tuples(*[st.sampled_from(("fraud", "n", "y", "0", "007", "1e3", "on"))] * 2))),
@@ -161,10 +163,11 @@ previous:
 canary:
   revision: abcdefabcde0
   label: abcdefabcde0.6
-  weight: 5
+  weight: 25
   started: '2026-01-01T12:00:00Z'
-  since: '2026-01-01T12:01:00Z'
+  since: '2026-01-01T12:03:00Z'
   held: 30
+  past: [{weight: 5, since: '2026-01-01T12:00:00Z', held: 40}, {weight: 10, since: '2026-01-01T12:01:00Z'}]
   policy: standard@9c1e0a77
   manifest: |
     b: 2
@@ -198,10 +201,11 @@ WHOLE = Record(
     canary=Canary(
         revision="abcdefabcde0",
         label="abcdefabcde0.6",
-        weight=5,
+        weight=25,
         started=NOON,
-        since=NOON + MINUTE,
+        since=NOON + 3 * MINUTE,
         held=timedelta(seconds=30),
+        past=(Past(5, NOON, timedelta(seconds=40)), Past(10, NOON + MINUTE)),
     ),
     canary_text="b: 2\n",
     policy="standard@9c1e0a77",

@@ -14,6 +14,7 @@ from gitops_serving.core.model import Metric, Policy, Step
 from gitops_serving.core.policy import read_policy
 
 PATH = "policies/standard.yaml"
+STEPS = [{"setWeight": 10, "dwell": "5m"}]
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no mistake
 
 
@@ -37,6 +38,7 @@ WORDS = st.sampled_from(
     (
         *("apiVersion", "kind", "metadata", "name", "labels", "spec", "steps", "setWeight", "dwell", "analysis"),
         *("timing", "block", "metrics", "pack", "compare", "tolerance", "atLeast", "limit", "max", "5m", "1%"),
+        *("query", "total", "unit", "direction", "min", "delay", "enforce", "drift", "{{ revision }}", "hold"),
     )
 )
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | WORDS
@@ -56,7 +58,11 @@ def test_any_mapping_is_refused_in_an_orderly_way(value: dict[str, Any]) -> None
 
 
 @quick
-@given(st.fixed_dictionaries({}, optional={"steps": GARBAGE, "patience": GARBAGE, "analysis": GARBAGE}))
+@given(
+    st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(("steps", "patience", "onSilence", "maxDuration", "analysis"), GARBAGE)
+    )
+)
 def test_any_spec_under_the_right_head_is_a_policy_or_refused(spec: dict[str, Any]) -> None:
     head = {"apiVersion": "gitops-serving.dev/v1alpha1", "kind": "RolloutPolicy", "metadata": {"name": "a"}}
     found = outcome(json.dumps({**head, "spec": spec}))
@@ -65,6 +71,20 @@ def test_any_spec_under_the_right_head_is_a_policy_or_refused(spec: dict[str, An
     else:
         assert found.steps
         assert found.metrics
+
+
+METRIC_WORDS = ("name", "pack", "query", "total", "kind", "unit", "compare", "limit", "delay", "enforce")
+
+
+@quick
+@given(st.lists(st.dictionaries(st.sampled_from(METRIC_WORDS), GARBAGE | WORDS, max_size=6), min_size=1, max_size=3))
+def test_any_metrics_are_refused_or_one_of_them_decides(metrics: list[dict[str, Any]]) -> None:
+    head = {"apiVersion": "gitops-serving.dev/v1alpha1", "kind": "RolloutPolicy", "metadata": {"name": "a"}}
+    found = outcome(json.dumps({**head, "spec": {"steps": STEPS, "analysis": {"metrics": metrics}}}))
+    if isinstance(found, Invalid):
+        assert all(each.path == PATH and each.line and each.remedy for each in every(found))
+    else:
+        assert any(m.enforced and {m.tolerance, m.maximum, m.minimum} != {None} for m in found.metrics)
 
 
 @quick
@@ -118,7 +138,8 @@ def test_a_valid_policy_survives_being_read(
     assert policy.metrics == tuple(
         Metric(
             name=f"m{number}",
-            signal=part["pack"],
+            pack=f"knative/{part['pack']}",
+            unit={"errors": "ratio", "latency": "seconds"}[part["pack"]],
             tolerance=part["tolerance"] / 100,
             at_least=part.get("at_least", 0) / 1000,
             maximum=part["maximum"] / 1000 if "maximum" in part else None,

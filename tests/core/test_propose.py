@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,7 @@ from gitops_serving.core.model import (
     Live,
     Outcome,
     Owned,
+    Past,
     Place,
     Promote,
     Refuse,
@@ -145,7 +147,7 @@ def test_a_further_shift_changes_one_line_of_the_manifest() -> None:
     assert changed == [("    canaryTrafficPercent: 5\n", "    canaryTrafficPercent: 25\n")]
     before = on_trial()
     assert before.canary is not None
-    shifted = replace(before.canary, weight=25, since=NOON)
+    shifted = replace(before.canary, weight=25, since=NOON, past=(Past(5, NOON - MINUTE),))
     assert recorded(change) == replace(before, canary=shifted, last=("shift", V2, NOON))
 
 
@@ -162,6 +164,34 @@ def test_held_time_starts_anew_with_a_new_weight() -> None:
     after = recorded(proposed(Shift(25, "errors 0%"), of)).canary
     assert after is not None
     assert not after.held
+    assert after.past == (Past(5, NOON - MINUTE, MINUTE),)
+
+
+def test_a_weight_that_was_left_is_remembered_after_those_before_it() -> None:
+    first = Past(5, NOON - 3 * MINUTE, timedelta(seconds=20))
+    of = tree(owning(TWO, Owned(10, LABEL)), on_trial(weight=10, past=(first,)))
+    after = recorded(proposed(Shift(25, "errors 0%"), of)).canary
+    assert after is not None
+    assert after.past == (first, Past(10, NOON - MINUTE))
+    assert (after.weight, after.since) == (25, NOON)
+
+
+def test_a_weight_that_a_person_leaves_while_it_is_held_says_how_long_it_was() -> None:
+    hold = Hold(by="Ann", at=NOON - timedelta(seconds=40))
+    of = tree(HEAD, on_trial(hold=hold, asked=Asked(Request.PROMOTE, V2, "Ann", NOON)))
+    change = proposed(Shift(100, "a person asked for it"), of)
+    after = recorded(change)
+    assert after.canary is not None
+    assert after.hold == hold
+    assert after.canary.past == (Past(5, NOON - MINUTE, timedelta(seconds=40)),)
+    assert scorer(landed(change, of)).held_in_all == timedelta(seconds=40)
+
+
+def test_who_is_admitted_has_no_past() -> None:
+    of = tree(owning(THREE, Owned(5, LABEL)), on_trial(past=(Past(1, NOON - 3 * MINUTE),)))
+    after = recorded(proposed(Shift(5, "a new revision was pushed"), of)).canary
+    assert after is not None
+    assert after.past == ()
 
 
 # -- promote ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from gitops_serving.core import ledger
 from gitops_serving.core.ledger import Asked, Rejected
 from gitops_serving.core.manifest import LABEL
-from gitops_serving.core.model import Hold, Owned, Place, Request, Rollout, Stable
+from gitops_serving.core.model import Hold, Owned, Past, Place, Request, Rollout, Stable
 from gitops_serving.core.rollout import read_rollouts
 from gitops_serving.testing.repository import READABLE_BYTES, FakeTree
 
@@ -162,6 +162,7 @@ def test_a_component_may_stay_as_it_was() -> None:
 # -- records ---------------------------------------------------------------------------------------------------------
 
 GOOD = ledger.write_record(record())
+SHIFTED = ledger.write_record(on_trial(past=(Past(2, NOON - 5 * MINUTE, MINUTE),)))
 DAMAGED = {
     "no yaml": b"{{",
     "empty": b"",
@@ -174,8 +175,18 @@ DAMAGED = {
     "two manifests": ledger.write_record(record(stable_text=f"{ONE}---\n{TWO}")),
     "a canary's manifest of another revision": ledger.write_record(replace(on_trial(), canary_text=THREE)),
     "a weight out of range": ledger.write_record(on_trial(weight=77)).replace(b"weight: 77", b"weight: 770"),
+    "a past weight out of range": SHIFTED.replace(b"{weight: 2", b"{weight: 0"),
+    "a past weight without its instant": SHIFTED.replace(b"past: [{weight: 2, since", b"past: [{weight: 2, sinse"),
+    "a past that is no list": SHIFTED.replace(b"past: [{", b"past: 5 # "),
+    "a past that was held for no number": SHIFTED.replace(b"held: 60", b"held: long"),
     "an instant without a zone": ledger.write_record(on_trial()).replace(b"00Z", b"00"),
 }
+
+
+def test_a_past_that_is_whole_is_read() -> None:
+    found = scorer(tree(TWO, rollouts__demo__fraud__scorer=SHIFTED))
+    assert found.canary is not None
+    assert found.canary.past == (Past(2, NOON - 5 * MINUTE, MINUTE),)
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
@@ -220,6 +231,15 @@ def test_holds_that_are_over_are_added() -> None:
     assert of.canary is not None
     of = replace(of, canary=replace(of.canary, held=timedelta(seconds=15)))
     assert scorer(tree(TWO, of)).held_for == timedelta(seconds=15)
+
+
+def test_time_held_at_earlier_weights_is_part_of_all_that_was_held() -> None:
+    past = (Past(1, NOON - 9 * MINUTE, MINUTE), Past(3, NOON - 4 * MINUTE, 2 * MINUTE))
+    of = on_trial(past=past)
+    assert of.canary is not None
+    found = scorer(tree(TWO, replace(of, canary=replace(of.canary, held=timedelta(seconds=15)))))
+    assert (found.held_for, found.held_in_all) == (timedelta(seconds=15), timedelta(minutes=3, seconds=15))
+    assert scorer(tree(TWO, record())).held_in_all == timedelta()
 
 
 def test_a_request_counts_for_the_revision_that_it_names() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from gitops_serving.core.decide import decide
 from gitops_serving.core.errors import Invalid
-from gitops_serving.core.model import Outcome, Owned, Policy, Request, Situation, Stable, Step, Verdict
+from gitops_serving.core.model import Outcome, Owned, Past, Policy, Request, Situation, Stable, Step, Verdict
 
 from .situations import AT_REST, HEALTHY, IDLE, MINUTE, NOON, THREE_STEPS, Impossible, checked, quick, situations
 
@@ -29,6 +29,8 @@ IMPOSSIBLE = {
     "the canary is the stable revision": on_trial(revision="v1", label="v1.2"),
     "the canary's weight": on_trial(weight=0),
     "given its weight before it was admitted": on_trial(started=NOON + MINUTE),
+    "past is not in order": on_trial(past=(Past(25, NOON - MINUTE),)),
+    "the canary's past": on_trial(past=(Past(5, NOON - MINUTE, 2 * MINUTE),)),
     "given its weight in the future": on_trial(since=HEALTHY.now + MINUTE),
     "a label is not that": on_trial(label="v3.2"),
     "never adopted": replace(HEALTHY, rollout=replace(HEALTHY.rollout, stable=None)),

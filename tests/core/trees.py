@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gitops_serving.core import ledger, manifest, yamltext
 from gitops_serving.core.ledger import Record
-from gitops_serving.core.model import Canary, Rollout, Stable
+from gitops_serving.core.model import Canary, Past, Rollout, Stable
 from gitops_serving.core.rollout import read_rollouts
 from gitops_serving.testing.repository import FakeRepository, FakeTree
 
@@ -92,9 +92,11 @@ def record(**fields: Any) -> Record:
     return replace(Record(service=SCORER, environment="demo", stable=stable, stable_text=ONE), **fields)
 
 
-def on_trial(weight: int = 5, **fields: Any) -> Record:
+def on_trial(weight: int = 5, *, past: tuple[Past, ...] = (), **fields: Any) -> Record:
     """Make the record of a scorer whose second revision is on trial."""
-    canary = Canary(revision=V2, label=f"{V2}.1", weight=weight, started=NOON - MINUTE, since=NOON - MINUTE)
+    given = NOON - MINUTE
+    started = past[0].since if past else given
+    canary = Canary(revision=V2, label=f"{V2}.1", weight=weight, started=started, since=given, past=past)
     return record(canary=canary, canary_text=TWO, admissions=1, policy="standard@00000000", **fields)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gitops_serving.core import ledger, manifest
 from gitops_serving.core.errors import Invalid
-from gitops_serving.core.model import Outcome, Owned, Promote, Request, Rollout, Shift
+from gitops_serving.core.model import Abort, Exhausted, Outcome, Owned, Promote, Request, Rollout, Shift
 from gitops_serving.core.rollout import parse, read_record, read_rollouts
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from gitops_serving.controller.snapshot import Seen, Snapshot
     from gitops_serving.core.ledger import Record
+    from gitops_serving.core.model import Situation
     from gitops_serving.testing.cluster import Served
     from gitops_serving.testing.repository import Logged
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 OURS = "gitops-serving"
 RESTORING = ("abort", "refuse", "retry")
+SILENCE, TIME_OUT = "no evidence", "the rollout took"  # how the reasons of these aborts begin
 
 
 class Broken(BaseException):
@@ -85,6 +87,8 @@ class Watch:
         if record.stable is not None:
             self.committed_texts[record.service, record.stable.revision, record.stable.label] = True
         for rejected in record.rejected:
+            if rejected.because.startswith((SILENCE, TIME_OUT)):
+                self.fail("I4", f"{rejected.revision} of {record.service} was rejected unjudged: {rejected.because}")
             measured = rejected.because.startswith(("errors", "latency"))
             if measured and rejected.revision not in self.bad:
                 self.fail(
@@ -214,6 +218,7 @@ class Watch:
             if seen.situation is None:
                 continue
             self._rise(seen)
+            self._given_up(seen, seen.situation)
             if landed and seen.situation.verdict.outcome is Outcome.FAIL:
                 self._answered(seen)
 
@@ -240,6 +245,21 @@ class Watch:
                 there = served and canary and served.contents.get(served.component.rolled) == canary.revision
                 if not there:
                     self.fail("I3", f"{seen.service} is promoted without its traffic: {live}")
+
+    def _given_up(self, seen: Seen, situation: Situation) -> None:
+        """I4: patience and time end only what could be seen, what nobody held, and what the policy does not keep."""
+        decision, policy, canary = seen.decision, situation.policy, situation.rollout.canary
+        silent = isinstance(decision, Abort) and decision.because.startswith(SILENCE)
+        late = isinstance(decision, Abort) and decision.because.startswith(TIME_OUT)
+        if policy is None or canary is None or not (silent or late):
+            return
+        blind = self.world.metrics.blind or situation.verdict.outcome is Outcome.BLIND
+        if blind or self.world.cluster.down:
+            self.fail("I4", f"{seen.service} is given up unseen: {decision}")
+        if (policy.on_silence if silent else policy.on_timeout) is Exhausted.HOLD or situation.rollout.held:
+            self.fail("I4", f"{seen.service} is given up where it is to be held: {decision}")
+        if late and situation.now - canary.started <= policy.max_duration:
+            self.fail("I4", f"{seen.service} is given up before its time: {decision}")
 
     def _answered(self, seen: Seen) -> None:
         """I4: after FAIL the next tick that gets through leaves the canary off the record, or down."""

@@ -116,6 +116,30 @@ def readiness_not_tied_to_the_label(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tick, "due", _without_cap(owed.due))
 
 
+def exhaustion_promotes(patch: pytest.MonkeyPatch) -> None:
+    """Take silence and a time-out for consent."""
+    original = decide.decide
+
+    def hasty(seen: Situation) -> Decision:
+        decision = original(seen)
+        over = decision.because.startswith(("no evidence in time", "the rollout took longer"))
+        return Shift(100, "nobody complained") if over else decision
+
+    patch.setattr(tick, "decide", hasty)
+
+
+def time_runs_out_unseen(patch: pytest.MonkeyPatch) -> None:
+    """Count the time of a rollout, and end it, while Prometheus or the cluster does not answer."""
+
+    def overdue(seen: Situation) -> bool:
+        canary, policy = seen.rollout.canary, seen.policy
+        assert canary is not None
+        assert policy is not None
+        return canary.weight < 100 and seen.now - canary.started - seen.rollout.held_in_all > policy.max_duration
+
+    patch.setattr(decide, "overdue", overdue)
+
+
 def _without_cap(original: Callable[[Rollout, Live, Verdict], Owed]) -> Callable[[Rollout, Live, Verdict], Owed]:
     """Let the latest ready revision have the recorded weight, whoever it is."""
 
@@ -149,4 +173,6 @@ WRONG: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, ...]] = {
     admitting_while_a_rejected_revision_is_latest_ready: ("I1", "I5"),
     apply_before_append: ("I1",),
     readiness_not_tied_to_the_label: ("I5", "I8"),
+    exhaustion_promotes: ("I3",),
+    time_runs_out_unseen: ("I4",),
 }

@@ -26,6 +26,7 @@ from gitops_serving.testing.metrics import FakeMetrics
 from gitops_serving.testing.repository import FakeRepository
 
 from .invariants import Watch
+from .policies import POLICY_PATH, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,24 +42,6 @@ spec:
   policies:
     - {policy: brisk}
 """
-POLICY = b"""\
-apiVersion: gitops-serving.dev/v1alpha1
-kind: RolloutPolicy
-metadata: {name: brisk}
-spec:
-  steps:
-    - {setWeight: 10, dwell: 60s}
-    - {setWeight: 25, dwell: 60s}
-    - {setWeight: 50, dwell: 60s}
-  readyWithin: 5m
-  patience: 6m
-  analysis:
-    minRequests: 20
-    timing: {block: 20s, warmUp: 20s, warmUpAfterShift: 10s}
-    metrics:
-      - {name: errors, pack: knative/errors, compare: {tolerance: 20%, atLeast: 5%}}
-      - {name: latency, pack: knative/latency, compare: {tolerance: 50%, atLeast: 100ms}}
-"""
 MANIFEST = """\
 apiVersion: serving.kserve.io/v1beta1
 kind: InferenceService
@@ -73,7 +56,6 @@ spec:
 BREAKAGE = b"{{ broken\n"
 RATE = 4.0  # requests a second and service
 PEOPLE = "Pat <pat@example.invalid>"
-POLICY_PATH = "policies/brisk.yaml"
 
 
 class SimulatedCrash(BaseException):
@@ -92,12 +74,13 @@ class World:
         self.clock = ManualClock()
         self.names = ("a", "b")
         self.count = 0
+        self.policy = policy_of(seed)
         shared = self.random.random() < 0.4
         self.paths = {n: "clusters/sim/sim/both.yaml" if shared else f"clusters/sim/sim/{n}.yaml" for n in self.names}
         self.shared = shared
         self.texts = {name: self._text(name, "good") for name in self.names}
         self.pushed: dict[str, list[str]] = {name: [text] for name, text in self.texts.items()}
-        files = {"clusters/sim/cluster.yaml": ENVIRONMENT, POLICY_PATH: POLICY, **self._files()}
+        files = {"clusters/sim/cluster.yaml": ENVIRONMENT, POLICY_PATH: self.policy, **self._files()}
         self.repository = FakeRepository(files, at=self.clock())
         self.cluster = FakeCluster(self.clock)
         self.metrics = FakeMetrics()
@@ -331,9 +314,9 @@ class World:
         self.log.append(f"  {verb} {name}")
 
     def _toggle_policy(self) -> None:
-        good = self.repository.head.read(POLICY_PATH) == POLICY
-        broken = POLICY.replace(b"setWeight: 25", b"setWeight: 5")
-        self.repository.push({POLICY_PATH: broken if good else POLICY}, author=PEOPLE, at=self.clock())
+        good = self.repository.head.read(POLICY_PATH) == self.policy
+        broken = self.policy.replace(b"setWeight: 25", b"setWeight: 5")
+        self.repository.push({POLICY_PATH: broken if good else self.policy}, author=PEOPLE, at=self.clock())
 
     def _fault(self) -> None:
         fault = self.random.choice(("blind", "unscraped", "api", "git", "hook", "webhook", "quiet"))
@@ -364,7 +347,7 @@ class World:
         self.repository.before_append = None
         self._age()
         self.mend()
-        self.repository.push({POLICY_PATH: POLICY}, author=PEOPLE, at=self.clock())
+        self.repository.push({POLICY_PATH: self.policy}, author=PEOPLE, at=self.clock())
         for name in self.names:
             word = Word(environment="sim", service=f"sim/{name}", by=PEOPLE, at=self.clock())
             with suppress(GitopsServingError):  # it was not held
@@ -376,17 +359,21 @@ class World:
         self.watch.committed()
 
     def _unwedge(self) -> None:
-        """People answer what waits for people: fields edited during a trial, a cluster that never was Git's."""
+        """People answer what waits for them: edited fields, a policy that holds, a cluster that never was Git's."""
+        said = {s.service: s.decision.because for s in self.last.services if s.decision} if self.last else {}
         for service, rollout in read_rollouts(self.repository.head, "sim", self.clock()).items():
             served = self.cluster.services.get(service)
             if served and isinstance(rollout, Rollout) and rollout.stable is None:
                 self.cluster.services.pop(service)  # deleted by hand; the head is applied to the empty place
                 self.watch.lost()
                 self._push(service.split("/")[1], self._text(service.split("/")[1], "good"))
-            edited = isinstance(rollout, Rollout) and rollout.canary and not rollout.admitted
-            if edited:
+            canary = rollout.canary if isinstance(rollout, Rollout) else None
+            edited = canary is not None and isinstance(rollout, Rollout) and not rollout.admitted
+            if canary is not None and (edited or "the policy holds" in said.get(service, "")):
+                good = not edited and canary.revision not in self.watch.bad
                 word = Word(environment="sim", service=service, by=PEOPLE, at=self.clock())
-                requests.commit(self.repository, partial(requests.ask, word, what=Request.ABORT))
+                what = Request.PROMOTE if good else Request.ABORT
+                requests.commit(self.repository, partial(requests.ask, word, what=what))
         self.watch.committed()
 
 
