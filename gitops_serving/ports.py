@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from .core.model import Change, Commit, Due, Query, Reading, Status
+    from .core.measure import Query, Reading
+    from .core.model import Change, Commit, Due, Status
 
 
 class Tree(Protocol):

@@ -35,13 +35,13 @@ import urllib3
 from prometheus_api_client import PrometheusConnect
 from requests.adapters import HTTPAdapter
 
-from gitops_serving.core.model import Reading, Series
+from gitops_serving.core.measure import Reading, Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
-    from gitops_serving.core.model import Query
+    from gitops_serving.core.measure import Query
 
 _PARALLEL = 4  # a guess: enough to hide the round trips, too few to be a load
 _GRACE_SECONDS = 1.0  # on top of one call's time-out, for queries that waited for a free thread

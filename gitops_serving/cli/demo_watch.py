@@ -16,7 +16,7 @@ from gitops_serving.cli.story import message, phase
 from gitops_serving.controller.tick import look
 from gitops_serving.core.explain import step_of
 from gitops_serving.core.ledger import record_path
-from gitops_serving.core.model import Outcome
+from gitops_serving.core.measure import Outcome
 from gitops_serving.wiring import Office, clock
 
 if TYPE_CHECKING:

@@ -53,7 +53,9 @@ def read(policy: str) -> Policy:
     except OSError as error:
         known = ", ".join(shipped.policies())
         raise Invalid(
-            f"cannot read the policy {policy}: {error.strerror}", code="missing", remedy=f"name a file, or one of {known}"
+            f"cannot read the policy {policy}: {error.strerror}",
+            code="missing",
+            remedy=f"name a file, or one of {known}",
         ) from None
 
 

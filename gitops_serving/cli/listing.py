@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from gitops_serving.controller.snapshot import Seen, Snapshot
     from gitops_serving.core.errors import Invalid
-    from gitops_serving.core.model import Situation, Verdict
+    from gitops_serving.core.measure import Verdict
+    from gitops_serving.core.model import Situation
 
 API_VERSION = "gitops-serving.dev/v1alpha1"
 NONE = "-"

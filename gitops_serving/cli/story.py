@@ -16,7 +16,8 @@ from gitops_serving.core.due import arrived
 from gitops_serving.core.fields import format_duration
 from gitops_serving.core.judge import counted
 from gitops_serving.core.ledger import instant, read_record, record_path
-from gitops_serving.core.model import UNREADABLE, Exhausted, Outcome, Shift, Wait
+from gitops_serving.core.measure import Outcome
+from gitops_serving.core.model import UNREADABLE, Exhausted, Shift, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from gitops_serving.controller.snapshot import Seen, Snapshot
     from gitops_serving.core.explain import Ahead
-    from gitops_serving.core.model import Decision, Policy, Query, Reading, Situation
+    from gitops_serving.core.measure import Query, Reading
+    from gitops_serving.core.model import Decision, Policy, Situation
 
 KINDS = {"errors": "response_code_class", "latency": "le"}  # the label that tells a signal's counters apart
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from gitops_serving.core.errors import Invalid
     from gitops_serving.core.evidence import Evidence
-    from gitops_serving.core.model import Decision, Query, Reading, Situation
+    from gitops_serving.core.measure import Query, Reading
+    from gitops_serving.core.model import Decision, Situation
     from gitops_serving.ports import Tree
 
 

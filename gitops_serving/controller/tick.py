@@ -18,7 +18,8 @@ from gitops_serving.core.decide import decide
 from gitops_serving.core.due import brake, due, live, owes
 from gitops_serving.core.errors import Denied, Invalid, Refused, Unavailable
 from gitops_serving.core.fleet import NOTHING, Fleet, policy_of, read_fleet
-from gitops_serving.core.model import Live, Outcome, Policy, Rollout, Situation, Verdict, Wait
+from gitops_serving.core.measure import Outcome, Verdict
+from gitops_serving.core.model import Live, Policy, Rollout, Situation, Wait
 from gitops_serving.core.propose import fold
 
 from .snapshot import Seen, Snapshot

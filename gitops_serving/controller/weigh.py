@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
 
-    from gitops_serving.core.model import Live, Policy, Reading, Rollout, Verdict
+    from gitops_serving.core.measure import Reading, Verdict
+    from gitops_serving.core.model import Live, Policy, Rollout
     from gitops_serving.core.samples import Folded
     from gitops_serving.ports import Metrics
 

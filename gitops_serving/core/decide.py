@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 
 from .due import arrived, restored
 from .fields import format_duration
+from .measure import Outcome
 from .model import (
     Abort,
     Adopt,
     Decision,
     Drop,
     Exhausted,
-    Outcome,
     Promote,
     Refuse,
     Repair,

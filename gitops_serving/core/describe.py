@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .evidence import lacking, shares, value
-from .model import Kind, Measurement, Outcome
+from .measure import Kind, Measurement, Outcome
 from .tracks import SLOW, Drift, Errors, Gauge, Latency
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from .blocks import Counts
     from .evidence import Evidence
-    from .model import Metric, Policy
+    from .measure import Metric
+    from .model import Policy
 
 UNITS = {Kind.COUNTER: "ratio", Kind.HISTOGRAM: "seconds"}
 

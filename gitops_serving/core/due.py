@@ -13,13 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import manifest
-from .model import UNREADABLE, Due, Live, Outcome, Owned
+from .measure import Outcome
+from .model import UNREADABLE, Due, Live, Owned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from .model import Canary, Rollout, Stable, Status, Verdict
+    from .measure import Verdict
+    from .model import Canary, Rollout, Stable, Status
 
 
 def live(rollout: Rollout, status: Status) -> Live:

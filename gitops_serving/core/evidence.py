@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .blocks import HISTORY, Counts, Cutter, Timings
-from .model import Kind
+from .measure import Kind
 from .tracks import Drift, Errors, Gauge, Gross, Latency, Limit, Margin
 
 if TYPE_CHECKING:

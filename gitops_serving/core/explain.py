@@ -10,21 +10,8 @@ from typing import TYPE_CHECKING
 
 from .decide import overdue
 from .due import arrived
-from .model import (
-    UNREADABLE,
-    Abort,
-    Adopt,
-    Decision,
-    Drop,
-    Exhausted,
-    Outcome,
-    Promote,
-    Refuse,
-    Repair,
-    Settle,
-    Shift,
-    Wait,
-)
+from .measure import Outcome
+from .model import UNREADABLE, Abort, Adopt, Decision, Drop, Exhausted, Promote, Refuse, Repair, Settle, Shift, Wait
 
 if TYPE_CHECKING:
     from datetime import datetime

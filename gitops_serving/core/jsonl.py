@@ -17,14 +17,15 @@ from .blocks import HISTORY, Counts
 from .errors import Invalid
 from .evidence import Moment, begun, fold
 from .judge import assess
-from .model import Kind, Outcome, Source
+from .measure import Kind, Outcome, Source
 from .plan import terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .evidence import Evidence
-    from .model import Metric, Policy
+    from .measure import Metric
+    from .model import Policy
 
 KINDS = {"errors": Kind.COUNTER, "latency": Kind.HISTOGRAM}
 VERDICTS = {
@@ -50,7 +51,7 @@ class Judging:
             case {"type": "start"}:
                 self._evidence, self._edges = begun(terms(self.policy)), ()
                 return None
-            case {"type": "sample", "sample": {**sample}}:
+            case {"type": "sample", "sample": dict(sample)}:
                 self._evidence = self._after(self._evidence, sample)
                 return self._verdict() if message.get("answer") is True else None
         raise _wrong("it is neither a start nor a sample")

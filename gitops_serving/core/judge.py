@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from .describe import described, proof, short
 from .evidence import SMELLS, lacking
 from .foresee import foreseen
-from .model import Kind, Outcome, Verdict
+from .measure import Kind, Outcome, Verdict
 from .plan import LATEST, WITNESS
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .evidence import Evidence
-    from .model import Policy, Reading
+    from .measure import Reading
+    from .model import Policy
     from .plan import Plan
     from .samples import Folded
 

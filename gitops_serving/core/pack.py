@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Literal
 from . import fields, template
 from .errors import Invalid, joined
 from .fields import Field, complain, needed, opened, optional
-from .model import Kind, Source
+from .measure import Kind, Source
 from .template import render
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from .model import Metric, Policy
+    from .measure import Metric
+    from .model import Policy
 
 __all__ = ["KIND", "PREFERRED", "Pack", "chosen", "detections", "lookup", "read_pack", "render", "resolve"]
 

@@ -21,14 +21,16 @@ from typing import TYPE_CHECKING, Protocol
 from . import pack
 from .blocks import HISTORY, Timings
 from .evidence import Question, Terms
-from .model import UNREADABLE, Kind, Query
+from .measure import Kind, Query
+from .model import UNREADABLE
 from .tracks import Margin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from .model import Live, Metric, Policy, Reading, Rollout, Source, Timing
+    from .measure import Metric, Reading, Source
+    from .model import Live, Policy, Rollout, Timing
 
 WITNESS = "scraped"
 HISTORY_OF_STABLE = timedelta(minutes=10)  # before the rollout: what stable is like

@@ -16,13 +16,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
-from . import fields
+from . import fields, template
 from .fields import Field, child, complain, needed, opened, optional
-from .model import Kind, Metric, Source
+from .measure import Kind, Metric, Source
 
 FIELDS = ("name", "pack", "query", "total", "kind", "unit", "compare", "limit", "delay", "enforce")
 OF_QUERIES = ("kind", "unit", "total")  # a pack says these of its signals
-PLACEHOLDERS = ("revision", "baseline", "namespace", "service", "window")
 KINDS: tuple[Literal["gauge", "histogram", "counter", "drift"], ...] = ("gauge", "histogram", "counter", "drift")
 UNITS: tuple[Literal["ratio", "seconds", "none"], ...] = ("ratio", "seconds", "none")
 DIRECTIONS: tuple[Literal["lowerIsBetter", "higherIsBetter"], ...] = ("lowerIsBetter", "higherIsBetter")
@@ -33,7 +32,6 @@ SHORTEST = timedelta(milliseconds=1)  # as a limit in seconds: no model answers 
 LONGEST = timedelta(hours=1)  # as a limit of latency: longer than Knative lets a request take by default
 
 _PACK = re.compile(rf"({fields.NAME.pattern}/)?{fields.NAME.pattern}")
-_PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,11 +142,12 @@ def _sources(entry: Field, signal: _Signal, unit: str) -> tuple[Source, ...]:
     """Read the policy's own query; a pack's are looked up elsewhere."""
     if "query" not in entry.value:
         return ()
-    query = _template(optional(entry, "query"))
+    read = template.gauge if signal.kind in (Kind.GAUGE, None) else template.counter
+    query = read(optional(entry, "query"))
     match signal.kind:
         case Kind.COUNTER:
             total = needed(entry, "total", "add the query that counts all events; query counts the bad ones")
-            parts = {"total": _template(total), "bad": query}
+            parts = {"total": template.counter(total), "bad": query}
         case Kind.HISTOGRAM | Kind.DRIFT:
             parts = {"buckets": query}
         case Kind.GAUGE:
@@ -156,29 +155,6 @@ def _sources(entry: Field, signal: _Signal, unit: str) -> tuple[Source, ...]:
         case None:
             return ()
     return (Source(kind=signal.kind, parts=parts, unit=unit if signal.unit is None else signal.unit),)
-
-
-def _template(field: Field | None) -> str:
-    """Read a query and check its placeholders."""
-    query = fields.text(field, str.strip, "write one PromQL expression")
-    if field is not None and query.strip() and (wrong := _template_complaint(query, needs_revision=True)):
-        known = ", ".join(f"{{{{ {name} }}}}" for name in PLACEHOLDERS)
-        complain(field, f"{field.name} {wrong}", f"known are {known}", "template")
-    return query
-
-
-def _template_complaint(template: str, *, needs_revision: bool) -> str | None:
-    """Say what is wrong with a template's placeholders; None: nothing."""
-    names = [name.strip() for name in _PLACEHOLDER.findall(template)]
-    for name in names:
-        if name not in PLACEHOLDERS:
-            return f"has an unknown placeholder {fields.shown(name)}"
-    rest = _PLACEHOLDER.sub("", template)
-    if "{{" in rest or "}}" in rest:
-        return "has a placeholder that is not closed"
-    if needs_revision and "revision" not in names:
-        return "speaks of no revision: {{ revision }} is missing"
-    return None
 
 
 # -- what it is held against -----------------------------------------------------------------------------------------

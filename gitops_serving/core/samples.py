@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from .blocks import Counts
 from .evidence import Evidence, Moment, begun, fold
-from .model import Kind, Reading
+from .measure import Kind, Reading
 from .plan import ARMS, WITNESS, step_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .model import Series
+    from .measure import Series
     from .plan import Plan, Signal
 
     Key = frozenset[tuple[str, str]]

@@ -11,13 +11,13 @@ import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from gitops_serving.core.model import Reading, Series
+from gitops_serving.core.measure import Reading, Series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from gitops_serving.core.model import Query
+    from gitops_serving.core.measure import Query
 
 LOOKBACK_SECONDS = 300.0  # how long Prometheus answers with the last sample
 SCRAPES = re.compile(r"max\(count_over_time\(up\[(?P<seconds>\d+)s\]\)\)")

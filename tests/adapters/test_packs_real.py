@@ -15,7 +15,8 @@ import pytest
 
 from gitops_serving import shipped
 from gitops_serving.adapters.prometheus import PrometheusMetrics
-from gitops_serving.core.model import Kind, Metric, Policy, Query, Reading, Source, Step
+from gitops_serving.core.measure import Kind, Metric, Query, Reading, Source
+from gitops_serving.core.model import Policy, Step
 from gitops_serving.core.pack import chosen, detections, read_pack, render, resolve
 from gitops_serving.local import prometheus_binary
 from tests.adapters.expositions import (

@@ -14,7 +14,7 @@ import requests
 import urllib3
 
 from gitops_serving.adapters.prometheus import PrometheusMetrics
-from gitops_serving.core.model import Query, Reading, Series
+from gitops_serving.core.measure import Query, Reading, Series
 from tests.contract.stub import (
     Call,
     Stub,

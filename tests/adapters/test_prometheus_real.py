@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gitops_serving.adapters.prometheus import PrometheusMetrics
-from gitops_serving.core.model import Query, Reading
+from gitops_serving.core.measure import Query, Reading
 from gitops_serving.local import prometheus_binary
 from tests.contract.stub import Call, await_that, serve
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gitops_serving.adapters.prometheus import PrometheusMetrics
-from gitops_serving.core.model import Query, Series
+from gitops_serving.core.measure import Query, Series
 from gitops_serving.testing.metrics import FakeMetrics
 
 from .stub import Call, replying, serve

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from gitops_serving.core import manifest
 from gitops_serving.core.errors import Unavailable
-from gitops_serving.core.model import Outcome, Owned, Wait
+from gitops_serving.core.measure import Outcome
+from gitops_serving.core.model import Owned, Wait
 from gitops_serving.core.rollout import read_rollouts
 
 from .stage import Stage, never, seen
@@ -13,7 +14,8 @@ from .stage import Stage, never, seen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gitops_serving.core.model import Query, Reading, Status
+    from gitops_serving.core.measure import Query, Reading
+    from gitops_serving.core.model import Status
 
 DOWN = "no route to host"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gitops_serving.core.errors import Conflict
-from gitops_serving.core.model import Outcome
+from gitops_serving.core.measure import Outcome
 
 from .stage import Stage, seen
 

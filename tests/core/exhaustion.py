@@ -15,19 +15,8 @@ from typing import TYPE_CHECKING
 
 from gitops_serving.core.due import arrived, restored
 from gitops_serving.core.errors import Invalid
-from gitops_serving.core.model import (
-    UNREADABLE,
-    Canary,
-    Exhausted,
-    Live,
-    Outcome,
-    Owned,
-    Request,
-    Rollout,
-    Situation,
-    Stable,
-    Verdict,
-)
+from gitops_serving.core.measure import Outcome, Verdict
+from gitops_serving.core.model import UNREADABLE, Canary, Exhausted, Live, Owned, Request, Rollout, Situation, Stable
 
 from .situations import AT_REST, MINUTE, NOON, THREE_STEPS, UNKNOWN
 

@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from gitops_serving.core.errors import Invalid
+from gitops_serving.core.measure import Outcome, Verdict
 from gitops_serving.core.model import (
     UNREADABLE,
     Canary,
     Exhausted,
     Live,
-    Outcome,
     Owned,
     Past,
     Policy,
@@ -30,7 +30,6 @@ from gitops_serving.core.model import (
     Situation,
     Stable,
     Step,
-    Verdict,
 )
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ import pytest
 
 from gitops_serving.core.decide import UNGUARDED, decide
 from gitops_serving.core.errors import Invalid
+from gitops_serving.core.measure import Outcome, Verdict
 from gitops_serving.core.model import (
     Abort,
     Adopt,
     Drop,
     Live,
-    Outcome,
     Owned,
     Promote,
     Refuse,
@@ -25,7 +25,6 @@ from gitops_serving.core.model import (
     Situation,
     Stable,
     Step,
-    Verdict,
     Wait,
 )
 

@@ -11,19 +11,8 @@ from hypothesis import strategies as st
 
 from gitops_serving.core.decide import decide, overdue
 from gitops_serving.core.explain import ahead, explain, next_change
-from gitops_serving.core.model import (
-    Abort,
-    Decision,
-    Exhausted,
-    Outcome,
-    Past,
-    Policy,
-    Request,
-    Shift,
-    Situation,
-    Verdict,
-    Wait,
-)
+from gitops_serving.core.measure import Outcome, Verdict
+from gitops_serving.core.model import Abort, Decision, Exhausted, Past, Policy, Request, Shift, Situation, Wait
 
 from .situations import HEALTHY, MINUTE, NOON, THREE_STEPS, UNKNOWN, checked, quick, trials, with_live, with_rollout
 from .test_decide import BLIND, BURNING, EDITED, SILENT, STARTING, TAKEN_OVER, TAKING_OVER, asked, gated, held

@@ -9,20 +9,19 @@ from gitops_serving.core.decide import decide
 from gitops_serving.core.due import arrived
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.explain import explain, phase
+from gitops_serving.core.measure import Outcome, Verdict
 from gitops_serving.core.model import (
     UNREADABLE,
     Abort,
     Adopt,
     Decision,
     Drop,
-    Outcome,
     Promote,
     Refuse,
     Request,
     Settle,
     Shift,
     Situation,
-    Verdict,
     Wait,
 )
 

@@ -10,7 +10,8 @@ from hypothesis import given
 
 from gitops_serving.core import manifest
 from gitops_serving.core.due import arrived, brake, due, live, owes, restored
-from gitops_serving.core.model import Live, Outcome, Owned, Rollout, Share, Situation, Stable, Status, Verdict
+from gitops_serving.core.measure import Outcome, Verdict
+from gitops_serving.core.model import Live, Owned, Rollout, Share, Situation, Stable, Status
 
 from .situations import AT_REST, HEALTHY, IDLE, NOON, UNKNOWN, quick, situations, trials, with_live
 from .trees import ONE, SCORER, TWO, V1, V2, on_trial, owning, record, scorer, tree, value

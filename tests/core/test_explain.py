@@ -7,13 +7,12 @@ import pytest
 
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.explain import ACTIONS, Ahead, ahead, evidence, explain, next_change, phase, step_of
+from gitops_serving.core.measure import Measurement, Outcome, Verdict
 from gitops_serving.core.model import (
     Abort,
     Adopt,
     Drop,
     Exhausted,
-    Measurement,
-    Outcome,
     Owned,
     Promote,
     Refuse,
@@ -21,7 +20,6 @@ from gitops_serving.core.model import (
     Settle,
     Shift,
     Step,
-    Verdict,
     Wait,
 )
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gitops_serving.core.judge import amount, increments, judge
 from gitops_serving.core.judge import counted as counted_by
-from gitops_serving.core.model import Metric, Outcome, Reading, Series, Verdict
+from gitops_serving.core.measure import Metric, Outcome, Reading, Series, Verdict
 from gitops_serving.core.plan import WITNESS, Window
 
 from .situations import MINUTE, NOON, THREE_STEPS, quick

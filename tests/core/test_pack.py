@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from gitops_serving import shipped
 from gitops_serving.core.errors import Invalid
-from gitops_serving.core.model import Kind, Metric, Policy, Source, Step
+from gitops_serving.core.measure import Kind, Metric, Source
+from gitops_serving.core.model import Policy, Step
 from gitops_serving.core.pack import PREFERRED, Pack, chosen, detections, lookup, read_pack, render, resolve
 
 PATH = "policies/metrics/mine.yaml"

@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitops_serving.core.model import Metric, Timing
+from gitops_serving.core.measure import Metric
+from gitops_serving.core.model import Timing
 from gitops_serving.core.plan import FINEST, MOST_POINTS, WITNESS, Window, measurable, plan, window
 
 from .situations import HEALTHY, IDLE, MINUTE, NOON, THREE_STEPS, UNKNOWN, checked, quick, with_live, with_rollout
 
 if TYPE_CHECKING:
-    from gitops_serving.core.model import Query, Situation
+    from gitops_serving.core.measure import Query
+    from gitops_serving.core.model import Situation
 
 SECOND = timedelta(seconds=1)
 TIMING = Timing(block=20 * SECOND, warm_up=60 * SECOND, warm_up_after_shift=30 * SECOND)

@@ -9,7 +9,8 @@ import pytest
 
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.fields import MOST_COMPLAINTS
-from gitops_serving.core.model import Exhausted, Metric, Policy, Step, Timing
+from gitops_serving.core.measure import Metric
+from gitops_serving.core.model import Exhausted, Policy, Step, Timing
 from gitops_serving.core.policy import read_policy
 
 SHIPPED = Path(__file__).parents[2] / "policies"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitops_serving.core.errors import Invalid
-from gitops_serving.core.model import Kind, Metric, Source
+from gitops_serving.core.measure import Kind, Metric, Source
 from gitops_serving.core.policy import read_policy
 from gitops_serving.core.policy_metrics import PLACEHOLDERS
 

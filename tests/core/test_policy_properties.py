@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.fields import format_duration
-from gitops_serving.core.model import Metric, Policy, Step
+from gitops_serving.core.measure import Metric
+from gitops_serving.core.model import Policy, Step
 from gitops_serving.core.policy import read_policy
 
 PATH = "policies/standard.yaml"

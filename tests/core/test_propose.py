@@ -11,6 +11,7 @@ import pytest
 from gitops_serving.core import ledger, manifest
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.ledger import Asked, Record, Rejected, read_trailers
+from gitops_serving.core.measure import Outcome, Verdict
 from gitops_serving.core.model import (
     Abort,
     Adopt,
@@ -19,7 +20,6 @@ from gitops_serving.core.model import (
     Drop,
     Hold,
     Live,
-    Outcome,
     Owned,
     Past,
     Place,
@@ -31,7 +31,6 @@ from gitops_serving.core.model import (
     Shift,
     Situation,
     Stable,
-    Verdict,
     Wait,
 )
 from gitops_serving.core.propose import fold, propose

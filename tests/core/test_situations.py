@@ -8,7 +8,8 @@ from hypothesis import given, settings
 
 from gitops_serving.core.decide import decide
 from gitops_serving.core.errors import Invalid
-from gitops_serving.core.model import Outcome, Owned, Past, Policy, Request, Situation, Stable, Step, Verdict
+from gitops_serving.core.measure import Outcome, Verdict
+from gitops_serving.core.model import Owned, Past, Policy, Request, Situation, Stable, Step
 
 from .situations import AT_REST, HEALTHY, IDLE, MINUTE, NOON, THREE_STEPS, Impossible, checked, quick, situations
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gitops_serving.core import ledger, manifest
 from gitops_serving.core.errors import Invalid
-from gitops_serving.core.model import Abort, Exhausted, Outcome, Owned, Promote, Request, Rollout, Shift
+from gitops_serving.core.measure import Outcome
+from gitops_serving.core.model import Abort, Exhausted, Owned, Promote, Request, Rollout, Shift
 from gitops_serving.core.rollout import parse, read_record, read_rollouts
 
 if TYPE_CHECKING:

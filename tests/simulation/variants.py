@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from gitops_serving.controller import tick
 from gitops_serving.core import decide, propose
 from gitops_serving.core import due as owed
-from gitops_serving.core.model import Outcome, Owned, Shift
+from gitops_serving.core.measure import Outcome
+from gitops_serving.core.model import Owned, Shift
 from gitops_serving.core.propose import Overlay
 from gitops_serving.core.rollout import read_rollouts
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from gitops_serving.controller.tick import Desk
     from gitops_serving.core.ledger import Record
-    from gitops_serving.core.model import Decision, Live, Rollout, Situation, Verdict
+    from gitops_serving.core.measure import Verdict
+    from gitops_serving.core.model import Decision, Live, Rollout, Situation
     from gitops_serving.ports import Tree
 
 Owed = tuple[str, Owned] | None
