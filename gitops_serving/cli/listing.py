@@ -118,6 +118,9 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "because": verdict.because,
         "silentForSeconds": verdict.silent_for.total_seconds(),
         "requests": counted and {"canary": counted[0], "stable": counted[1]},
+        "evidence": verdict.e,
+        "bound": verdict.bound,
+        "foresight": verdict.foresight or None,
         "measurements": [
             {
                 "metric": m.metric,
@@ -127,6 +130,9 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
                 "stable": m.stable,
                 "limit": m.limit,
                 "unit": m.unit,
+                "requests": m.requests and {"canary": m.requests[0], "stable": m.requests[1]},
+                "evidence": m.e,
+                "enforced": m.enforced,
             }
             for m in verdict.measurements
         ],
