@@ -45,7 +45,9 @@ class Desk:
     metrics: Metrics
     cluster: Cluster
     clock: Callable[[], datetime]
-    shipped: Mapping[str, bytes] = NOTHING  # metric packs by path, where a tree holds none in their place
+    shipped: Mapping[str, bytes] = field(
+        default_factory=lambda: NOTHING
+    )  # metric packs by path, where a tree holds none in their place
     each: Callable[..., Iterable[Any]] = map  # how services are looked at: one by one, or over a bounded pool
     memory: Memory = field(default_factory=Memory)  # a cache: what is in it can be asked again
 

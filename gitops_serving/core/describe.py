@@ -64,7 +64,7 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
         words, canary, stable = _gauge(metric, track)
     elif isinstance(track, Drift):
         words = "predictions are spread otherwise than stable's" if lack else "predictions are spread as stable's"
-    elif tally.canary is None or tally.stable is None or lack == "requests":
+    elif tally.canary is None or tally.stable is None or (lack == "requests" and not guilty):
         words = f"{tally.requests[0]:.0f} of {policy.min_requests} requests needed of the canary at this weight"
         words = f": {words}"
     elif isinstance(track, Errors):
