@@ -72,7 +72,8 @@ class Cutter:
     opens: float = float("-inf")  # when a block of this step may open
     canary: Counts | None = None  # the last value of its counter
     stable: Counts | None = None
-    seen: float = 0.0  # requests of stable since the first look
+    first: float | None = None  # when stable was first seen
+    seen: float = 0.0  # requests of stable since then
     start: float | None = None  # when the present block opened; None: none is open
     sums: tuple[Counts, Counts] | None = None  # of the present block so far, the canary's and stable's
     whole: Block | None = None  # the present block up to the last look at which both answered
@@ -85,7 +86,7 @@ class Cutter:
             closed = _rest(self)
             warm_up = self.timings.warm_up if step == 0 else self.timings.warm_up_after_shift
             cutter = replace(self, step=step, opens=t + warm_up, start=None, sums=None, whole=None)
-        cutter = _added(cutter, canary, stable)
+        cutter = _added(cutter, t, canary, stable)
         answered = stable is not None and (canary is not None or step == HISTORY)
         if not answered:
             return cutter, closed
@@ -98,7 +99,7 @@ class Cutter:
         return _opened(cutter, t), [*closed, whole]
 
 
-def _added(cutter: Cutter, canary: Counts | None, stable: Counts | None) -> Cutter:
+def _added(cutter: Cutter, t: float, canary: Counts | None, stable: Counts | None) -> Cutter:
     """Add what the counters gained to the present block, and remember their values."""
     sums = cutter.sums
     if sums is not None:
@@ -110,7 +111,10 @@ def _added(cutter: Cutter, canary: Counts | None, stable: Counts | None) -> Cutt
     seen = cutter.seen
     if stable is not None and cutter.stable is not None:
         seen += stable.since(cutter.stable).requests
-    return replace(cutter, sums=sums, seen=seen, canary=canary or cutter.canary, stable=stable or cutter.stable)
+    first = t if cutter.first is None and stable is not None else cutter.first
+    return replace(
+        cutter, sums=sums, first=first, seen=seen, canary=canary or cutter.canary, stable=stable or cutter.stable
+    )
 
 
 def _opened(cutter: Cutter, t: float) -> Cutter:

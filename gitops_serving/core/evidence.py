@@ -95,7 +95,6 @@ class Evidence:
 
     terms: Terms
     t: float = NOT_SEEN  # the last moment
-    began: float = NOT_SEEN  # the first
     step: int = HISTORY
     opens: float = float("inf")  # when the present step's warm-up is over
     served: float | None = None  # the first moment at which the canary had been asked anything
@@ -175,7 +174,7 @@ def _after(evidence: Evidence, moment: Moment) -> Evidence:
         evidence = _stepped(evidence, moment)
     if evidence.served is None and moment.step != HISTORY and _answered(moment):
         evidence = replace(evidence, served=moment.t)
-    evidence = replace(evidence, t=moment.t, began=moment.t if evidence.began == NOT_SEEN else evidence.began)
+    evidence = replace(evidence, t=moment.t)
     if evidence.gross is not None:
         evidence = _looked(evidence, moment)
     evidence, news = _cut(evidence, moment, HISTORY if evidence.served is None else moment.step)
