@@ -67,6 +67,8 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
     elif tally.canary is None or tally.stable is None or (lack == "requests" and not guilty):
         words = f"{tally.requests[0]:.0f} of {policy.min_requests} requests needed of the canary at this weight"
         words = f": {words}"
+    elif lack == "edges":
+        words = ": nearly all of stable's answers lie beyond its buckets, so that none tells faster from slower"
     elif isinstance(track, Errors):
         canary, stable = rate(tally.canary), rate(tally.stable)
         limit = _allowed(metric, stable)

@@ -59,6 +59,12 @@ class Terms:
     bound: float = 20.0  # one over the budget of false aborts
     min_requests: int = 20  # of the canary, in a step, before anything may rise
 
+    @property
+    def breakage(self) -> str | None:
+        """Name the question in whose counters plain breakage is looked for; None: errors are not compared."""
+        compared = (q for q in self.questions if q.kind is Kind.COUNTER and q.decides)
+        return next((q.name for q in compared if q.margin.tolerance is not None), None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
@@ -115,7 +121,6 @@ class Evidence:
 
 def begun(terms: Terms) -> Evidence:
     """Start without any evidence."""
-    compared = any(q.kind is Kind.COUNTER and q.decides and q.margin.tolerance is not None for q in terms.questions)
     return Evidence(
         terms=terms,
         cutters={
@@ -125,7 +130,7 @@ def begun(terms: Terms) -> Evidence:
         },
         tracks={q.name: _track(q) for q in terms.questions},
         tallies={q.name: Tally() for q in terms.questions},
-        gross=Gross() if compared else None,
+        gross=None if terms.breakage is None else Gross(),
     )
 
 
@@ -206,8 +211,7 @@ def _looked(evidence: Evidence, moment: Moment) -> Evidence:
     """Bet on plain breakage, between two looks at which both answered."""
     gross = evidence.gross
     assert gross is not None
-    name = next(q.name for q in evidence.terms.questions if q.kind is Kind.COUNTER and q.margin.tolerance is not None)
-    canary, stable = moment.pairs.get(name, (None, None))
+    canary, stable = moment.pairs.get(evidence.terms.breakage or "", (None, None))
     if stable is None or (canary is None and evidence.served is not None):
         return evidence
     before_canary, before_stable = evidence.looked
@@ -278,5 +282,7 @@ def _lack(evidence: Evidence, question: Question) -> str:
     if tally.requests[0] < terms.min_requests or not tally.blocks:
         return "requests"
     assert isinstance(track, Errors | Latency)
+    if isinstance(track, Latency) and question.margin.tolerance is not None and not track.rows:
+        return "edges"
     limit = track.limit
     return "limit" if limit is not None and limit.over else ""

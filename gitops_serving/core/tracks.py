@@ -264,6 +264,8 @@ def chosen(exceeding: Sequence[float]) -> tuple[int, ...]:
         for row, share in enumerate(exceeding)
         if RARELY <= share <= OFTEN and not (share == floor and row > 0 and exceeding[row - 1] == floor)
     ]
+    if not usable and floor < RARELY:  # stable is never slow at all: then whatever is, is news
+        usable = [next(row for row, share in enumerate(exceeding) if share == floor)]
     if len(usable) <= EDGES:
         return tuple(usable)
     return tuple(usable[round(i * (len(usable) - 1) / (EDGES - 1))] for i in range(EDGES))
