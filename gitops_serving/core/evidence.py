@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from .blocks import HISTORY, Counts, Cutter, Timings
 from .measure import Kind
-from .tracks import Drift, Errors, Gauge, Gross, Latency, Limit, Margin
+from .tracks import Drift, Errors, Gauge, Gross, Latency, Limit, Margin, chosen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -283,6 +283,6 @@ def _lack(evidence: Evidence, question: Question) -> str:
         return "requests"
     assert isinstance(track, Errors | Latency)
     if isinstance(track, Latency) and question.margin.tolerance is not None and not track.rows:
-        return "edges"
+        return "requests" if chosen(track.exceeding) else "edges"
     limit = track.limit
     return "limit" if limit is not None and limit.over else ""
