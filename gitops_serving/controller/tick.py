@@ -73,9 +73,12 @@ def tick(desk: Desk, last: Snapshot | None = None) -> Snapshot:
 def look(desk: Desk, tree: Tree, now: datetime, *, owing: bool = False) -> Snapshot:
     """See every service of a tree and decide on it; ``owing`` first gives the cluster what the tree owes it."""
     fleet = read_fleet(tree, desk.environment, now, desk.shipped)
-    services = desk.each(lambda item: _see(desk, fleet, item[0], item[1], now, owing=owing), fleet.rollouts.items())
+    services = tuple(
+        desk.each(lambda item: _see(desk, fleet, item[0], item[1], now, owing=owing), fleet.rollouts.items())
+    )
+    desk.memory.keep([s.service for s in services if s.situation and s.situation.rollout.canary], now)
     invalid = fleet.environment if isinstance(fleet.environment, Invalid) else None
-    return Snapshot(environment=desk.environment, at=now, tree=tree, services=tuple(services), invalid=invalid)
+    return Snapshot(environment=desk.environment, at=now, tree=tree, services=services, invalid=invalid)
 
 
 def _see(desk: Desk, fleet: Fleet, service: str, rollout: Rollout | Invalid, now: datetime, *, owing: bool) -> Seen:

@@ -34,10 +34,12 @@ class Memory:
     folded: dict[str, Folded] = field(default_factory=dict)  # by service
     surveys: dict[tuple[str, str], tuple[datetime, Survey]] = field(default_factory=dict)  # by policy and service
 
-    def keep(self, services: Collection[str]) -> None:
-        """Forget the evidence of services that are not watched any more."""
+    def keep(self, services: Collection[str], now: datetime) -> None:
+        """Forget the evidence of services that are not watched any more, and surveys that are old."""
         for gone in self.folded.keys() - set(services):
             self.folded.pop(gone, None)
+        for old in [key for key, (at, _) in self.surveys.items() if not at <= now < at + 2 * FRESH]:
+            self.surveys.pop(old, None)
 
 
 @dataclass(frozen=True, slots=True)
