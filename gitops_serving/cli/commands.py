@@ -96,11 +96,9 @@ def judge(
 ) -> None:
     """Judge samples from standard input, without a cluster.
 
-    {"type":"start","run":1} begins afresh.  {"type":"sample","answer":true,"sample":{"t":310.0,"step":1,"weight":10,
-    "le":[0.1,0.5],"canary":{"requests":812,"errors":9,"buckets":[700,811,812]},"baseline":null}} adds the cumulative
-    counters of both revisions at second t since the canary first got traffic; before that the step is -1, and the
-    baseline is alone; null is a lost scrape, and the last bucket is +Inf.  Each sample whose answer is true is
-    answered with {"verdict":"pass|fail|inconclusive","because":"...","e":12.3}.
+    One JSON object a line: a start begins afresh, a sample adds the cumulative counters of both revisions.  Each
+    sample that asks for an answer gets one, in a line of its own: verdict (pass, fail or inconclusive), because, and
+    e, the evidence.  docs/judging.md shows the form.
     """
     from .judging import from_stdin
 
