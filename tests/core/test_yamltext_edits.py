@@ -196,7 +196,7 @@ REFUSALS = {
     "a comment in empty braces": (b"a: { # c\n  }\n", add("/a/b", 1), "syntax"),
     "a pair in a list": (b"[a: 1]", add("/0/b", 2), "syntax"),
     "a question mark": (b"? a\n", put("/a", 2), "syntax"),
-    "a comment below a dash": (b"- a: 1\n  # c\n  b: 2\n", drop("/0/a"), "syntax"),
+    "a comment below a dash": (b"- a: 1\n  # c\n  b: 2\n", drop("/0/a"), "not-scalar"),
     "a template in a comment": (b"# {{- if x }}\na: 1\n", put("/a", 2), "template"),
     "a template in bare text": (b"a: 1\nb: x{{ y }}\n", put("/a", 2), "template"),
     "a duplicate key elsewhere": (b"a: 1\n---\nb: 1\nb: 2\n", put("/a", 2), "duplicate-key"),
