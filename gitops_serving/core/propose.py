@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from . import ledger, manifest, yamltext
+from . import exact, ledger, manifest, yamltext
 from .errors import Invalid
 from .explain import ACTIONS, evidence, explain, step_of
 from .ledger import Entry, Record, Rejected
@@ -190,7 +190,7 @@ def _draft(decision: Decision, seen: Situation, tree: Files, record: Record) -> 
 def _adopt(seen: Situation, tree: Files, record: Record) -> _Draft:
     rollout, live = seen.rollout, seen.live
     label = rollout.owned.label
-    number = int(label.rsplit(".", 1)[-1]) if label and label.rsplit(".", 1)[-1].isdigit() else 0
+    number = exact.number_of(label) if label else 0
     stable = Stable(rollout.wanted, label, live.rolled, live.uid)
     record = replace(
         record, stable=stable, stable_text=_text(tree, rollout.place), admissions=max(record.admissions, number)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from . import ledger, manifest, yamltext
+from . import exact, ledger, manifest, yamltext
 from .errors import Invalid
 from .model import UNREADABLE, Owned, Place, Rollout
 
@@ -78,8 +78,12 @@ def read_rollouts(tree: Files, environment: str, now: datetime) -> dict[str, Rol
         record = records.get(service) or ledger.Record(service=service, environment=environment)
         if isinstance(record, Invalid):
             result[service] = record
-        else:
+            continue
+        try:
             result[service] = _rollout(record, manifests.get(service, []), broken, now)
+        except Exception as fault:  # noqa: BLE001 -- a record nobody thought of is this service's trouble alone
+            path = ledger.record_path(environment, service)
+            result[service] = ledger.damaged(path, f"{type(fault).__name__}: {fault}")
     for path, error in broken.items():  # a file that nobody can read: named after its place
         result.setdefault("/".join(path.rsplit(".", 1)[0].split("/")[-2:]), error)
     return result
@@ -189,7 +193,8 @@ def _foreign_owned(record: Record, found: Found) -> Invalid | None:
     if owned.weight is not None:
         message = "a new service has a weight, which KServe would ignore"
         return Invalid(message, code="weight", line=line(manifest.WEIGHT_POINTER), remedy="remove canaryTrafficPercent")
-    if owned.label is not None and owned.label.split(".")[0] != found.revision:
+    own = owned.label is None or (exact.LABEL.fullmatch(owned.label) and owned.label.startswith(found.revision))
+    if not own:
         message = "a new service has the label of another revision"
         return Invalid(message, code="label", line=line(manifest.LABEL_POINTER), remedy=f"remove {manifest.LABEL}")
     return None

@@ -255,7 +255,7 @@ def test_refusing_while_another_is_on_trial_aborts_that_one() -> None:
 
 
 def test_refusing_while_an_abort_settles_keeps_its_weight_0() -> None:
-    before = record(stable=ABORTED, settling=True, rejected=(Rejected(V2, None, NOON, "errors"),))
+    before = record(stable=ABORTED, settling=True, admissions=2, rejected=(Rejected(V2, None, NOON, "errors"),))
     assert written(proposed(Refuse("rejected before"), tree(TWO, before))) == owning(ONE, Owned(0, f"{V1}.2"))
 
 

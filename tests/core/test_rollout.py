@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gitops_serving.core import ledger
+from gitops_serving.core import rollout as rollouts
 from gitops_serving.core.ledger import Asked, Rejected
 from gitops_serving.core.manifest import LABEL
 from gitops_serving.core.model import Hold, Owned, Place, Request, Rollout, Stable
@@ -36,6 +37,8 @@ from .trees import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from gitops_serving.core.errors import Invalid
 
 OTHER = text("one", name="other").encode()
@@ -181,6 +184,20 @@ DAMAGED = {
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_a_damaged_record_stops_its_own_service_and_no_other(damage: str) -> None:
     of = tree(ONE, clusters__demo__fraud__other=OTHER, rollouts__demo__fraud__scorer=DAMAGED[damage])
+    assert invalid(of).path == RECORD_PATH
+    assert isinstance(read(of)["fraud/other"], Rollout)
+
+
+def test_a_service_that_cannot_be_put_together_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came of a record was outside every guard: one overflow there, and no service was looked at."""
+
+    def overflow(of: ledger.Record, _: datetime) -> timedelta:
+        if of.stable is not None:
+            raise OverflowError("date value out of range")
+        return timedelta()
+
+    monkeypatch.setattr(rollouts, "_held_for", overflow)
+    of = tree(ONE, record(), clusters__demo__fraud__other=OTHER)
     assert invalid(of).path == RECORD_PATH
     assert isinstance(read(of)["fraud/other"], Rollout)
 
