@@ -110,6 +110,8 @@ def due(rollout: Rollout, live: Live, verdict: Verdict) -> tuple[str, Owned] | N
     if not live.known:
         return None
     empty = live.baseline is None
+    if empty and rollout.outside:
+        return None
     if stable is None:
         return (rollout.wanted, rollout.owned) if empty and rollout.invalid is None else None
     revision, owned = rollout.expected

@@ -161,6 +161,13 @@ def _rollout(
     )
 
 
+def unread(rollout: Rollout, error: Invalid) -> Rollout:
+    """Keep what the record says, and nothing of the head: nothing new begins, and what is on trial is watched."""
+    asked = rollout.asked if rollout.canary else None
+    invalid = rollout.invalid or error
+    return replace(rollout, wanted=UNREADABLE, owned=Owned(), direct=None, asked=asked, invalid=invalid)
+
+
 def _complaint(record: Record, manifests: list[tuple[str, Found]], broken: Mapping[str, Invalid]) -> Invalid | None:
     """Say what is wrong with a service at the head; None: nothing."""
     if not manifests:
