@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .environment import Environment
-    from .rollout import Files
+    from .found import Files
 
 
 @lru_cache(maxsize=256)

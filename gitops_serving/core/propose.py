@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from . import exact, ledger, manifest, yamltext
 from .errors import Invalid
 from .explain import ACTIONS, evidence, explain, step_of
+from .found import parse
 from .ledger import Entry, Record, Rejected
 from .model import (
     Abort,
@@ -34,7 +35,7 @@ from .model import (
     Stable,
     Wait,
 )
-from .rollout import parse, read_record
+from .rollout import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -87,8 +87,8 @@ def test_a_broken_file_stops_its_own_service_and_no_other() -> None:
     assert isinstance(broken, Rollout)
     assert broken.wanted == "?"
     assert broken.stable == record().stable
-    assert SCORER_PATH in str(broken.invalid)
-    assert "mend the file" in str(broken.invalid)
+    assert broken.invalid is not None
+    assert (broken.invalid.path, broken.invalid.line, broken.invalid.code) == (SCORER_PATH, 1, "template")
 
 
 def test_a_broken_file_without_a_record_is_named_after_its_place() -> None:
@@ -100,6 +100,49 @@ def test_a_broken_file_without_a_record_is_named_after_its_place() -> None:
 def test_a_file_that_is_too_large_is_said_to_be() -> None:
     complaint = invalid(tree(b"#" * (READABLE_BYTES + 1)))
     assert (complaint.code, complaint.path) == ("limits", SCORER_PATH)
+
+
+UNREADABLE_FILES = {
+    "a syntax error": (f"{ONE}   bad: [\n".encode(), "syntax", len(ONE.splitlines()) + 1, "not YAML"),
+    "another encoding": (ONE.encode() + "# é\n".encode("latin-1"), "encoding", len(ONE.splitlines()) + 1, "not UTF-8"),
+    "more than a file may have": (b"#" * (READABLE_BYTES + 1), "limits", None, "too large"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE_FILES)
+def test_what_is_wrong_with_its_file_is_said_of_a_service_that_we_know(case: str) -> None:
+    """Once it had a record, all that was said of a syntax error was that the manifest is missing."""
+    source, code, line, why = UNREADABLE_FILES[case]
+    for of in (record(), None):
+        complaint = invalid(tree(source, of))
+        assert (complaint.path, complaint.code, complaint.others) == (SCORER_PATH, code, ())
+        assert why in complaint.message
+        assert complaint.line in (line, line and line + 1)
+
+
+def test_a_broken_file_of_another_name_is_found_by_what_it_holds() -> None:
+    both = f"{ONE}---\n{OTHER.decode()}  bad: [\n".encode()
+    other = b"metadata: {name: scorers}\n{{\n"
+    complaint = invalid(tree(None, record(), clusters__demo__both=both, clusters__demo__all=other))
+    assert (complaint.path, complaint.code) == ("clusters/demo/both.yaml", "syntax")
+    assert complaint.line
+    assert complaint.others == ()
+
+
+def test_of_several_broken_files_the_likeliest_comes_first() -> None:
+    old, likely = b"metadata: {name: scorer}\nspec: [\n", TWO.encode() + b"  bad: [\n"
+    complaint = invalid(tree(None, on_trial(), clusters__demo__a=old, clusters__demo__b=likely))
+    assert [complaint.path, *(other.path for other in complaint.others)] == [
+        "clusters/demo/b.yaml",
+        "clusters/demo/a.yaml",
+    ]
+
+
+def test_a_broken_file_that_never_held_a_service_is_named_beside_its_absence() -> None:
+    complaint = invalid(tree(None, record(), clusters__demo__x=b"a: [\n"))
+    assert (complaint.code, complaint.path) == ("missing", "")
+    assert complaint.message.endswith("is not in Git, unless in a file that cannot be read")
+    assert [other.path for other in complaint.others] == ["clusters/demo/x.yaml"]
 
 
 def test_a_missing_manifest_keeps_the_watch() -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from gitops_serving.core import ledger, manifest
 from gitops_serving.core.errors import Invalid
+from gitops_serving.core.found import parse
 from gitops_serving.core.model import Outcome, Owned, Promote, Request, Rollout, Shift
-from gitops_serving.core.rollout import parse, read_record, read_rollouts
+from gitops_serving.core.rollout import read_record, read_rollouts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,8 +17,9 @@ from gitops_serving.controller.requests import Word
 from gitops_serving.controller.tick import Desk, tick
 from gitops_serving.core import ledger, manifest
 from gitops_serving.core.errors import Conflict, GitopsServingError
+from gitops_serving.core.found import parse
 from gitops_serving.core.model import Request, Rollout
-from gitops_serving.core.rollout import parse, read_rollouts
+from gitops_serving.core.rollout import read_rollouts
 from gitops_serving.testing.clock import ManualClock
 from gitops_serving.testing.cluster import FakeCluster
 from gitops_serving.testing.metrics import FakeMetrics
