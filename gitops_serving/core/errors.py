@@ -63,6 +63,17 @@ class Invalid(GitopsServingError):
             others=tuple(other.within(path) for other in self.others),
         )
 
+    def below(self, lines: int) -> Invalid:
+        """Say at which line of the whole file it is, where the place that raised it saw only what comes after some."""
+        return Invalid(
+            self.message,
+            code=self.code,
+            path=self.path,
+            line=self.line and self.line + lines,
+            remedy=self.remedy,
+            others=tuple(other.below(lines) for other in self.others),
+        )
+
 
 class Conflict(GitopsServingError):
     """The branch is no longer where the decision was made: nothing was written."""

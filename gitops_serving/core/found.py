@@ -34,6 +34,7 @@ if TYPE_CHECKING:
             ...
 
 
+LABEL = "0123456789ab.1"  # of no revision: only to see whether one can be written
 parse = lru_cache(maxsize=8192)(yamltext.read)  # equal bytes are parsed once; documents are never changed
 
 
@@ -44,7 +45,7 @@ class Found:
     number: int
     service: str
     document: Document
-    revision: str  # UNREADABLE: it is invalid
+    revision: str  # UNREADABLE: nobody can tell, since it is invalid
     owned: Owned = Owned()
     invalid: Invalid | None = None
 
@@ -62,9 +63,39 @@ def scan(source: bytes) -> tuple[Found, ...]:
         except Invalid as error:
             found.append(Found(number=number, service=service, document=document, revision=UNREADABLE, invalid=error))
             continue
-        revision, owned = manifest.revision_of(document.value), manifest.owned_of(document.value)
-        found.append(Found(number=number, service=service, document=document, revision=revision, owned=owned))
+        found.append(
+            Found(
+                number=number,
+                service=service,
+                document=document,
+                revision=manifest.revision_of(document.value),
+                owned=manifest.owned_of(document.value),
+                invalid=_unwritable(source, document),
+            )
+        )
     return tuple(found)
+
+
+def _unwritable(source: bytes, document: Document) -> Invalid | None:
+    """Say why our fields could not be written into a manifest, at its line of the file; None: they can."""
+    error = _refused(source[document.start : document.end])
+    return error and error.below(source.count(b"\n", 0, document.start))
+
+
+@lru_cache(maxsize=8192)
+def _refused(text: bytes) -> Invalid | None:
+    """Write a weight and a label into a manifest, before anybody relies on it.
+
+    One that does not take them could be put on trial, and its abort could never be written.  A weight that a person
+    wrote must come out again too; of one that we wrote, nobody doubts it.
+    """
+    try:
+        written = yamltext.patch(text, manifest.edits(parse(text)[0].value, Owned(0, LABEL)))
+        if b"canaryTrafficPercent" in text:
+            yamltext.patch(written, manifest.edits(yamltext.read(written)[0].value, Owned(None, LABEL)))
+    except Invalid as error:
+        return error.with_traceback(None)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

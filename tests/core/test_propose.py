@@ -85,6 +85,18 @@ def test_waiting_writes_nothing() -> None:
     assert propose(Wait("dwelling"), situation(of), of) is None
 
 
+def test_a_recorded_manifest_that_cannot_be_edited_is_named_by_its_record() -> None:
+    """The complaint named the file at the head, in which nothing was wrong."""
+    shared = ONE.replace("predictor:", "predictor: &p") + "x: *p\n"
+    before = on_trial(stable=Stable(V1, None), stable_text=shared)
+    with pytest.raises(Invalid) as caught:
+        proposed(Abort("errors", rejects=True), tree(HEAD, before))
+    assert (caught.value.code, caught.value.path) == ("alias", RECORD_PATH)
+    assert caught.value.message.startswith("line 6 of the manifest that the record holds cannot be worked with")
+    back = ONE.replace("predictor:", "predictor:  # as the remedy says")
+    assert written(proposed(Abort("pushed back"), tree(back, before))) == owning(back, Owned(0, f"{V1}.2"))
+
+
 # -- adopt -----------------------------------------------------------------------------------------------------------
 
 

@@ -173,6 +173,59 @@ def test_an_invalid_manifest_says_its_file_and_line() -> None:
     assert complaint.line
 
 
+def changed(old: str, new: str) -> str:
+    assert old in ONE
+    return ONE.replace(old, new)
+
+
+UNWRITABLE = {
+    "a predictor that others refer to": (f"{changed('predictor:', 'predictor: &p')}x: *p\n", "alias", 6),
+    "a predictor that refers to another": (
+        f"{ONE.partition('  predictor')[0]}  predictor: *p\n".replace("spec:", "x: &p {model: {a: b}}\nspec:"),
+        "alias",
+        7,
+    ),
+    "labels from a merge": (
+        changed("minReplicas: 1", "<<: *x").replace("spec:", "x: &x {labels: {a: b}}\nspec:"),
+        "merge",
+        8,
+    ),
+    "a weight that would never come out again": (
+        changed("minReplicas: 1", "<<: *x").replace("spec:", "x: &x {canaryTrafficPercent: 5}\nspec:"),
+        "merge",
+        8,
+    ),
+    "a key behind a question mark": (changed("minReplicas: 1", "? labels\n    : ~"), "syntax", 7),
+    "a template": (changed("models/one", "models/{{one}}"), "template", 11),
+}
+
+
+@pytest.mark.parametrize("case", UNWRITABLE)
+@pytest.mark.parametrize("above", ["", f"# others\n{OTHER.decode()}---\n"])
+def test_a_manifest_that_our_fields_cannot_be_written_into_is_invalid_at_once(case: str, above: str) -> None:
+    """It was adopted, or shown as pending for ever; and of one on trial the abort could not be written."""
+    source, code, line = UNWRITABLE[case]
+    for of in (record(), None):
+        complaint = invalid(tree(above + source, of))
+        assert (complaint.code, complaint.path) == (code, SCORER_PATH)
+        assert complaint.line == above.count("\n") + line
+    if above:
+        found = read(tree(above + source))["fraud/other"]
+        assert isinstance(found, Rollout)
+        assert found.invalid is None
+
+
+def test_a_template_s_mark_in_a_comment_is_only_a_word() -> None:
+    assert scorer(tree(f"# rendered from {{{{ chart }}}}\n{ONE}")).invalid is None
+
+
+def test_a_record_whose_manifest_cannot_be_edited_goes_on_being_watched() -> None:
+    """Records from before that was asked hold such manifests; to stop the watch over a canary would be worse."""
+    shared = f"{changed('predictor:', 'predictor: &p')}x: *p\n"
+    found = scorer(tree(TWO, on_trial(stable=Stable(revision(shared), None), stable_text=shared)))
+    assert found.canary is not None
+
+
 def test_a_weight_on_a_new_service_is_invalid() -> None:
     complaint = invalid(tree(owning(ONE, Owned(10))))
     assert complaint.code == "weight"
