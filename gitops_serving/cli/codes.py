@@ -10,7 +10,7 @@ from gitops_serving.core.errors import Conflict, GitopsServingError, Invalid, Re
 OK, NEGATIVE, USAGE, UNREACHED, TIMEOUT, REFUSED, BUG = 0, 1, 2, 3, 4, 5, 70
 MEANINGS = {
     OK: "done",
-    NEGATIVE: "a negative answer: a service has wrong files, or could not be looked at",
+    NEGATIVE: "a negative answer: a service has wrong files, could not be looked at, or is refused by the cluster",
     USAGE: "a wrong option, name, file or configuration",
     UNREACHED: "a repository, cluster or Prometheus cannot be reached",
     TIMEOUT: "not done in time, or the branch moved on each of three tries",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gitops_serving.core.due import hindered
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -25,6 +27,13 @@ class Seen:
     readings: Mapping[str, Reading] | None = None
     invalid: Invalid | None = None  # what is wrong with its files, or with its policy
     error: str = ""  # what went wrong with this service alone in this tick
+
+    @property
+    def wrong(self) -> str:
+        """What somebody ought to see to: an error of ours, a wrong file, a cluster that says no; empty: nothing."""
+        if self.error or self.invalid is not None:
+            return self.error or str(self.invalid)
+        return (hindered(self.situation.live) or "") if self.situation is not None else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

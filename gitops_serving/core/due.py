@@ -87,6 +87,13 @@ def _named(name: str, stable: Stable | None, status: Status, content: str, *, at
     return stable.revision if rebuilt else UNREADABLE
 
 
+def hindered(live: Live) -> str | None:
+    """Say what keeps the cluster from what it is due; None: nothing that we know of."""
+    if not live.known:
+        return live.why or "the cluster does not answer"
+    return f"the cluster refused what is due: {live.refused}" if live.refused else None
+
+
 def arrived(rollout: Rollout, live: Live) -> bool:
     """Whether the cluster runs exactly what the record expects, and its status speaks of it."""
     if not live.known or rollout.stable is None:

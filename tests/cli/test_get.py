@@ -169,7 +169,8 @@ def test_several_environments_have_a_column_and_one_that_cannot_be_reached_hides
     assert ended.code == 3
     assert ended.out == (
         "ENVIRONMENT  NAMESPACE  NAME    PHASE  STEP  WEIGHT  VERDICT  MESSAGE\n"
-        "demo         fraud      scorer  New    -     -       -        The first revision is starting.\n"
+        "demo         fraud      scorer  New    -     -       -        "
+        "There is no object yet; the next tick of the controller creates it, or its log says why not.\n"
     )
     assert ended.err == (
         f"error: the local cluster of environment here is not up in {state}; "
