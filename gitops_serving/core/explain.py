@@ -96,4 +96,4 @@ def next_change(seen: Situation) -> datetime | None:
     begun = max(canary.since, seen.live.since or canary.since)
     if arrived(seen.rollout, seen.live):
         return begun + policy.step_at(canary.weight).dwell
-    return begun + policy.ready_within
+    return begun + policy.ready_within + seen.rollout.held_for

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gitops_serving.core.decide import decide
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.explain import ACTIONS, evidence, explain, next_change, phase, step_of
 from gitops_serving.core.model import (
@@ -112,6 +114,15 @@ def test_the_next_change_is_the_end_of_the_dwell_or_of_the_patience_with_loading
     assert next_change(HEALTHY) == NOON + 5 * MINUTE
     assert next_change(with_live(HEALTHY, since=NOON + MINUTE)) == NOON + 6 * MINUTE
     assert next_change(with_live(HEALTHY, settled=False)) == NOON + 10 * MINUTE
+
+
+def test_time_that_was_held_is_no_time_to_become_ready_in() -> None:
+    """It said that a canary would be aborted two minutes before `decide` did it."""
+    loading = with_rollout(with_live(HEALTHY, settled=False, ready=False), held_for=2 * MINUTE)
+    due = next_change(loading)
+    assert due == NOON + 12 * MINUTE
+    assert isinstance(decide(replace(loading, now=due)), Wait)
+    assert isinstance(decide(replace(loading, now=due + timedelta(seconds=1))), Abort)
 
 
 @pytest.mark.parametrize(
