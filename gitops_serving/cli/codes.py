@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from gitops_serving.core.errors import Conflict, GitopsServingError, Invalid, Refused, Unavailable
+from gitops_serving.core.errors import Conflict, GitopsServingError, Invalid, Misnamed, Refused, Unavailable
 
 OK, NEGATIVE, USAGE, UNREACHED, TIMEOUT, REFUSED, BUG = 0, 1, 2, 3, 4, 5, 70
 MEANINGS = {
@@ -22,13 +22,14 @@ CODES: dict[type[GitopsServingError], int] = {
     Unavailable: UNREACHED,
     Conflict: TIMEOUT,
     Refused: REFUSED,
+    Misnamed: USAGE,
 }
 DEBUG = "GITOPS_SERVING_DEBUG"
 
 
 def code_of(error: GitopsServingError) -> int:
     """Say what a command ends with after an error."""
-    return CODES.get(type(error), BUG)
+    return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), BUG)
 
 
 def complain(error: GitopsServingError) -> None:

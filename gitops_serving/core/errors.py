@@ -5,7 +5,8 @@
     ├── Conflict       the branch moved under us     -> forget everything, tick again at once
     ├── Unavailable    a dependency did not answer   -> back off, keep the last snapshot
     └── Refused        a dependency said no          -> a person must act
-        └── Denied     to us, and not to what we asked: rights, credentials, a missing namespace
+        ├── Denied     to us, and not to what we asked: rights, credentials, a missing namespace
+        └── Misnamed   to a name: nothing is there, or can be, of the name that we were given
 
 Adapters translate what their libraries raise into these four, and nothing else
 leaves their door.  The core raises only ``Invalid``.  A message says what
@@ -89,6 +90,10 @@ class Refused(GitopsServingError):
 
 class Denied(Refused):
     """The no was to us, whatever we had asked: no revision is to blame for it."""
+
+
+class Misnamed(Refused):
+    """A repository or a branch of this name is not there, or cannot be: whoever named it must correct it."""
 
 
 def joined(complaints: list[Invalid]) -> Invalid:
