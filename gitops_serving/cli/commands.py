@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 get = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List what there is.")
 
 Namespace = Annotated[str | None, typer.Option("-n", "--namespace", metavar="NAME", help="Only this one.")]
-Watch = Annotated[bool, typer.Option("-w", "--watch", help="Go on with rows that change; Ctrl-C ends it.")]
+Watch = Annotated[bool, typer.Option("-w", "--watch", help="Go on with what changes; Ctrl-C ends it.")]
 Every = Annotated[float, typer.Option("--every", metavar="SECONDS", help="Between two looks of --watch.", min=0.1)]
 Story = Annotated[
     Literal["text", "json", "yaml"], typer.Option("-o", "--output", metavar="text|json|yaml", help="The form.")
@@ -70,7 +70,8 @@ def rollouts(
     """List services with phase, weight and verdict.
 
     Weights are recorded/live.  Nothing is changed: what is shown is Git's head, what the cluster and Prometheus say
-    of it now, and what the controller is to do next.
+    of it now, and what the controller is to do next.  With --watch, JSON is one object a line, and YAML one document
+    for each change.
     """
     from . import show
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gitops_serving.core import explain
 from gitops_serving.core.decide import overdue
-from gitops_serving.core.due import arrived
+from gitops_serving.core.due import arrived, due, owes
 from gitops_serving.core.fields import format_duration
 from gitops_serving.core.ledger import instant, read_record, record_path
 from gitops_serving.core.measure import Outcome
@@ -73,6 +73,7 @@ def story(seen: Seen, snapshot: Snapshot) -> Node:
         below += [
             Node(f"now: {explain.explain(seen.decision, situation)}"),
             Node(f"next: {upcoming(situation, seen.decision)}"),
+            *_owed(situation),
             *_words(seen, snapshot),
             *_revisions(situation),
             *_evidence(seen, situation),
@@ -149,6 +150,14 @@ def _wrong(seen: Seen) -> Iterator[Node]:
     if seen.invalid is not None:
         for line in str(seen.invalid).splitlines():
             yield Node(f"invalid: {line}")
+
+
+def _owed(seen: Situation) -> Iterator[Node]:
+    """Say that the cluster has not got what Git owes it: a look gives nothing, so it never hears a refusal."""
+    if owes(seen.rollout, seen.live, due(seen.rollout, seen.live, seen.verdict)) is not None:
+        yield Node(
+            "owed: the next tick of the controller gives the cluster what Git holds; its log says what is refused"
+        )
 
 
 def _words(seen: Seen, snapshot: Snapshot) -> Iterator[Node]:
