@@ -107,8 +107,9 @@ def test_evidence_is_one_line_a_measurement() -> None:
         Measurement(metric="errors", outcome=Outcome.PASS, because="errors 0%"),
         Measurement(metric="slo", outcome=Outcome.FAIL, because="slo 4%"),
     )
-    seen = replace(HEALTHY, verdict=Verdict(Outcome.FAIL, "slo 4%", measurements=measured))
-    assert evidence(seen) == ("pass: errors 0%", "fail: slo 4%")
+    seen = replace(HEALTHY, verdict=Verdict(Outcome.FAIL, "slo 4%", measurements=measured, e=31.4))
+    altogether = "evidence altogether 31; 20 ends a rollout"
+    assert evidence(seen) == ("pass: errors 0%", "fail: slo 4%", altogether)
 
 
 # -- what time will do -----------------------------------------------------------------------------------------------
