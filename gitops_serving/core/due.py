@@ -97,6 +97,17 @@ def arrived(rollout: Rollout, live: Live) -> bool:
     return live.settled and live.template == owned and live.created == (owned.label or revision)
 
 
+def cluster_names(rollout: Rollout, live: Live) -> tuple[str, str]:
+    """The cluster's own names of the canary and of stable; empty: there is none, or it is not known."""
+    canary, stable = rollout.canary, rollout.stable
+    on_trial = live.names.get(canary.label, "") if canary else ""
+    if stable is None:
+        return on_trial, ""
+    if live.rolled and live.baseline == stable.revision:
+        return on_trial, live.rolled
+    return on_trial, live.names.get(stable.label or stable.revision) or stable.name or ""
+
+
 def restored(rollout: Rollout, live: Live) -> bool:
     """Whether the stable revision of an abort is back: at weight 0, or at 100 on a cluster that was rebuilt since."""
     stable = rollout.stable

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from . import ledger, manifest, yamltext
+from .due import cluster_names
 from .errors import Invalid
 from .explain import ACTIONS, evidence, explain, step_of
 from .ledger import Entry, Record, Rejected
@@ -141,6 +142,8 @@ def propose(decision: Decision, seen: Situation, tree: Files) -> Change | None:
     files = {path: ledger.write_record(record)}
     if draft.file is not None and draft.file != tree.read(place.path):
         files[place.path] = draft.file
+    canary, stable = cluster_names(rollout, seen.live)
+    about_canary = rollout.canary is not None and rollout.canary.revision == draft.revision
     entry = Entry(
         service=rollout.service,
         action=action,
@@ -149,6 +152,8 @@ def propose(decision: Decision, seen: Situation, tree: Files) -> Change | None:
         weight=draft.weight,
         revision=draft.revision,
         environment=seen.environment,
+        canary=canary if about_canary else "",
+        stable=stable,
         policy=f"{seen.policy.name}@{seen.policy.digest}" if seen.policy else "",
         because=explain(decision, seen),
         details=evidence(seen),
