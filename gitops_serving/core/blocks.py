@@ -14,6 +14,11 @@ What "bad" means, and whether a block says anything, is not known here.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import add, sub
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 HISTORY = -1  # the step before the first
 
@@ -27,20 +32,27 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         """Add counts of the same measures."""
-        return Counts(self.requests + other.requests, tuple(a + b for a, b in zip(self.bad, other.bad, strict=True)))
+        return Counts(self.requests + other.requests, _each(add, self.bad, other.bad))
 
     def since(self, before: Counts) -> Counts:
         """The increment from one value of a counter to this one; a decrease is a restart."""
         if self.requests < before.requests:
             return self
-        return Counts(
-            self.requests - before.requests, tuple(now - then for now, then in zip(self.bad, before.bad, strict=True))
-        )
+        return Counts(self.requests - before.requests, _each(sub, self.bad, before.bad))
 
     @property
     def sane(self) -> Counts:
         """No fewer bad requests than none, no more than all: where two counters are subtracted, one may be ahead."""
+        if not self.bad or (min(self.bad) >= 0 and max(self.bad) <= self.requests):
+            return self
         return Counts(self.requests, tuple(min(max(each, 0.0), self.requests) for each in self.bad))
+
+
+def _each(what: Callable[[float, float], float], left: Sequence[float], right: Sequence[float]) -> tuple[float, ...]:
+    """Do the same to every measure of two counts; this is done more often than anything else."""
+    if len(left) != len(right):
+        raise ValueError(f"counts of {len(left)} and of {len(right)} measures")
+    return tuple(map(what, left, right))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -173,9 +173,11 @@ def _after(evidence: Evidence, moment: Moment) -> Evidence:
     passed = moment.t - evidence.t if evidence.t != NOT_SEEN else 0.0
     if moment.step != evidence.step:
         evidence = _stepped(evidence, moment)
-    if evidence.served is None and moment.step != HISTORY and _answered(moment):
-        evidence = replace(evidence, served=moment.t)
-    evidence = replace(evidence, t=moment.t, began=moment.t if evidence.began == NOT_SEEN else evidence.began)
+    served = evidence.served
+    if served is None and moment.step != HISTORY and _answered(moment):
+        served = moment.t
+    began = moment.t if evidence.began == NOT_SEEN else evidence.began
+    evidence = replace(evidence, t=moment.t, began=began, served=served)
     if evidence.gross is not None:
         evidence = _looked(evidence, moment)
     evidence, news = _cut(evidence, moment, HISTORY if evidence.served is None else moment.step)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from math import ceil, floor
 from typing import TYPE_CHECKING, Protocol
 
@@ -169,7 +170,13 @@ class Scene:
         namespace, name = self.service.split("/")
         revision = self.canary if arm == "canary" else self.stable
         values = {"revision": revision, "baseline": self.stable, "namespace": namespace, "service": name}
-        return pack.render(template, {**values, "window": _seconds(window)})
+        return _filled(template, (*values.items(), ("window", _seconds(window))))
+
+
+@lru_cache(maxsize=4096)
+def _filled(template: str, values: tuple[tuple[str, str], ...]) -> str:
+    """Fill in a template; the same few are asked for at every look."""
+    return pack.render(template, dict(values))
 
 
 def written(

@@ -9,6 +9,7 @@ gauge worse, do predictions drift, or is the canary simply broken.  A track is a
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -70,21 +71,23 @@ class Memory:
 class Spread:
     """The recent blocks, by which it is told how far requests resemble each other."""
 
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[bytes, ...] = ()  # as arrays are read: both arms' requests, then what was bad of them
 
     def after(self, block: Block) -> Spread:
         """Add a block; the oldest is forgotten."""
-        return Spread((*self.blocks, block)[-RECENT:])
+        canary, stable = block.canary, block.stable
+        row = array("d", (canary.requests, stable.requests, *canary.bad, *stable.bad))
+        return Spread((*self.blocks, row.tobytes())[-RECENT:])
 
     def tempering(self, rows: Sequence[int], prior: float, n_c: float, n_b: float) -> stats.Floats:
         """By what log e-values of the next block, with so many requests, are to be divided; (rows,)."""
         priors = np.full(len(rows), prior)
         if not self.blocks:
             return priors
-        e_c = np.array([[block.canary.bad[row] for row in rows] for block in self.blocks])
-        e_b = np.array([[block.stable.bad[row] for row in rows] for block in self.blocks])
-        requests = np.array([[block.canary.requests, block.stable.requests] for block in self.blocks])
-        icc, kappa = stats.dispersion(e_c, requests[:, 0], e_b, requests[:, 1], priors)
+        told = np.frombuffer(b"".join(self.blocks)).reshape(len(self.blocks), -1)
+        measures = (told.shape[1] - 2) // 2
+        e_c, e_b = (told[:, [first + row for row in rows]] for first in (2, 2 + measures))
+        icc, kappa = stats.dispersion(e_c, told[:, 0], e_b, told[:, 1], priors)
         return stats.tempering(icc, kappa, n_c, n_b)
 
 
@@ -221,8 +224,9 @@ class Latency:
         read = [*rows, *([] if self.limit_row is None else [self.limit_row])]
         phi = self.spread.tempering(read, LATENCY_PRIOR, n_c, n_b)
         if rows:
+            exceeding = self.exceeding
             wealth = tuple(
-                each.after([log_e / by for log_e in self._log_e(block, row)])
+                each.after([log_e / by for log_e in self._log_e(block, row, exceeding)])
                 for each, row, by in zip(wealth, rows, phi.tolist(), strict=False)
             )
         limit = self.limit
@@ -231,11 +235,11 @@ class Latency:
             limit = limit.after(bad, (n_c, n_b), float(phi[-1]))
         return replace(self, rows=rows, wealth=wealth, limit=limit, spread=self.spread.after(block))
 
-    def _log_e(self, block: Block, row: int) -> list[float]:
+    def _log_e(self, block: Block, row: int, exceeding: tuple[float, ...]) -> list[float]:
         """Log e-values of a block at one edge, one an alternative, before tempering."""
         assert self.margin.tolerance is not None
-        canary, stable, p = block.canary, block.stable, self.exceeding[row]
-        sigma = stats.local_sigma(self.edges, self.exceeding, row)
+        canary, stable, p = block.canary, block.stable, exceeding[row]
+        sigma = stats.local_sigma(self.edges, exceeding, row)
         shift = math.log(1 + self.margin.tolerance + self.margin.at_least / self.edges[row]) / sigma
         rho, delta = stats.probit_margin(p, shift)
         bets = [min(stats.normal(stats.probit(p) + shift * effect), HIGHEST) for effect in LATENCY_EFFECTS]
