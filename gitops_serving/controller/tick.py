@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gitops_serving.core.decide import decide
 from gitops_serving.core.due import brake, due, live, owes
 from gitops_serving.core.errors import Denied, Invalid, Refused, Unavailable
-from gitops_serving.core.fleet import NOTHING, Fleet, policy_of, read_fleet
+from gitops_serving.core.fleet import Fleet, policy_of, read_fleet
 from gitops_serving.core.measure import Outcome, Verdict
 from gitops_serving.core.model import Live, Policy, Rollout, Situation, Wait
 from gitops_serving.core.propose import fold
@@ -45,7 +45,7 @@ class Desk:
     metrics: Metrics
     cluster: Cluster
     clock: Callable[[], datetime]
-    shipped: Mapping[str, bytes] = NOTHING  # metric packs by path, where a tree holds none in their place
+    shipped: Mapping[str, bytes] = field(default_factory=dict)  # metric packs by path, where a tree holds none in their place
     each: Callable[..., Iterable[Any]] = map  # how services are looked at: one by one, or over a bounded pool
     memory: Memory = field(default_factory=Memory)  # a cache: what is in it can be asked again
 
