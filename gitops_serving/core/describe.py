@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .evidence import lacking, shares, value
 from .measure import Kind, Measurement, Outcome
-from .tracks import SLOW, Drift, Errors, Gauge, Latency
+from .tracks import SLOW, Drift, Errors, Gauge, Latency, chosen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,6 +75,7 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
         canary, stable = (quantile(counts, track.edges) for counts in (tally.canary, tally.stable))
         limit = _allowed(metric, stable)
         words = _timed(track, tally.canary, tally.stable, (canary, stable, limit), guilty=guilty)
+        words += _uncompared(track) if lack == "buckets" else ""
     because = f"{metric.name}{words if words.startswith(':') else ' ' + words}{_bounded(metric, track)}"
     if canary is not None or isinstance(track, Drift):
         because += f"; evidence {short(e)}"
@@ -117,6 +118,15 @@ def _timed(
         slower = f"; slower than {amount(track.edges[row], 'seconds')}: {amount(rate(canary, row), 'ratio')}"
         words += f"{slower}, stable {amount(rate(stable, row), 'ratio')}"
     return words
+
+
+def _uncompared(track: Latency) -> str:
+    """Say why nothing is compared at any bucket; empty: something is."""
+    if track.rows or track.margin.tolerance is None:
+        return ""
+    if chosen(track.exceeding):
+        return "; nothing is compared yet"
+    return "; nearly all of stable's answers lie beyond its last bucket, so that nothing can be compared"
 
 
 def _gauge(metric: Metric, track: Gauge) -> tuple[str, float | None, float | None]:

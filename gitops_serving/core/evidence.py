@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SMELLS = 4.0  # evidence at which nothing rises any more, though it proves nothing yet
 GROSS_SHARE = 0.2  # of the budget, for plain breakage, where errors are compared
 NOT_SEEN = float("-inf")
+NO_SILENCE = {"drift", "buckets"}  # lacks that no patience ends: time does not change them, and a person must look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,6 @@ class Evidence:
 
 def begun(terms: Terms) -> Evidence:
     """Start without any evidence."""
-    compared = any(q.kind is Kind.COUNTER and q.decides and q.margin.tolerance is not None for q in terms.questions)
     return Evidence(
         terms=terms,
         cutters={
@@ -126,8 +126,12 @@ def begun(terms: Terms) -> Evidence:
         },
         tracks={q.name: _track(q) for q in terms.questions},
         tallies={q.name: Tally() for q in terms.questions},
-        gross=Gross() if compared else None,
+        gross=Gross() if any(_shows_breakage(q) for q in terms.questions) else None,
     )
+
+
+def _shows_breakage(question: Question) -> bool:
+    return question.kind is Kind.COUNTER and question.decides and question.margin.tolerance is not None
 
 
 def _track(question: Question) -> Track:
@@ -185,7 +189,8 @@ def _after(evidence: Evidence, moment: Moment) -> Evidence:
         evidence = replace(evidence, failed=evidence)
     quiet = evidence.quiet
     if moment.step != HISTORY and moment.t >= evidence.opens:
-        quiet = 0.0 if not lacking(evidence) else quiet + (passed if moment.scraped else 0.0)
+        silent = not set(lacking(evidence).values()) <= NO_SILENCE
+        quiet = (quiet + (passed if moment.scraped else 0.0)) if silent else 0.0
     scraped = moment.t if moment.scraped else evidence.scraped
     return replace(evidence, quiet=quiet, scraped=scraped)
 
@@ -207,7 +212,7 @@ def _looked(evidence: Evidence, moment: Moment) -> Evidence:
     """Bet on plain breakage, between two looks at which both answered."""
     gross = evidence.gross
     assert gross is not None
-    name = next(q.name for q in evidence.terms.questions if q.kind is Kind.COUNTER and q.margin.tolerance is not None)
+    name = next(q.name for q in evidence.terms.questions if _shows_breakage(q))
     canary, stable = moment.pairs.get(name, (None, None))
     if stable is None or (canary is None and evidence.served is not None):
         return evidence
@@ -215,7 +220,7 @@ def _looked(evidence: Evidence, moment: Moment) -> Evidence:
     if before_stable is not None:
         gained = stable.since(before_stable)
         if canary is None:
-            gross = replace(gross, memory=gross.memory.after(Counts(gained.requests, gained.bad[:1])))
+            gross = replace(gross, memory=gross.memory.after(gained.sane))
         else:
             gross = gross.after(canary if before_canary is None else canary.since(before_canary), gained)
     return replace(evidence, gross=gross, looked=(canary, stable))
@@ -270,7 +275,7 @@ def lacking(evidence: Evidence) -> Mapping[str, str]:
 
 
 def _lack(evidence: Evidence, question: Question) -> str:
-    """Say what one metric lacks; empty: nothing."""
+    """Say what one metric lacks, in a word; empty: nothing."""
     tally, track, terms = evidence.tallies[question.name], evidence.tracks[question.name], evidence.terms
     if question.kind is Kind.GAUGE:
         return "" if tally.blocks and isinstance(track, Gauge) and not track.over else "gauge"
@@ -279,5 +284,6 @@ def _lack(evidence: Evidence, question: Question) -> str:
     if tally.requests[0] < terms.min_requests or not tally.blocks:
         return "requests"
     assert isinstance(track, Errors | Latency)
-    limit = track.limit
-    return "limit" if limit is not None and limit.over else ""
+    if isinstance(track, Latency) and not track.measures:
+        return "buckets"
+    return "limit" if track.limit is not None and track.limit.over else ""

@@ -101,12 +101,13 @@ class Limit:
         """Add a block's counts; no block multiplies the evidence by more than CAP."""
         canary = (self.canary[0] + bad[0] / phi, self.canary[1] + requests[0] / phi)
         stable = (self.stable[0] + bad[1] / phi, self.stable[1] + requests[1] / phi)
-        return replace(
-            self,
-            canary=canary,
-            stable=stable,
-            value=_capped(self.value, stats.above_log_e(*canary, self.rate)),
-        )
+        value = _capped(self.value, stats.above_log_e(*canary, self.rate))
+        return replace(self, canary=canary, stable=stable, value=value)
+
+    @property
+    def counted(self) -> float:
+        """What of the evidence counts: nothing against the canary where stable breaks the limit too."""
+        return min(self.value, 1.0) if self.shared else self.value
 
     @property
     def over(self) -> bool:
@@ -141,7 +142,7 @@ class Errors:
     def values(self) -> tuple[float, ...]:
         """The e-values; their mean is the metric's."""
         compared = () if self.wealth is None else (self.wealth.value,)
-        return (*compared, *([] if self.limit is None or self.limit.shared else [self.limit.value]))
+        return (*compared, *([] if self.limit is None else [self.limit.counted]))
 
     def after(self, block: Block) -> Errors:
         """Bet on a block."""
@@ -205,7 +206,13 @@ class Latency:
     def values(self) -> tuple[float, ...]:
         """The e-values; their mean is the metric's."""
         compared = (sum(each.value for each in self.wealth) / len(self.wealth),) if self.wealth else ()
-        return (*compared, *([] if self.limit is None or self.limit.shared else [self.limit.value]))
+        return (*compared, *([] if self.limit is None else [self.limit.counted]))
+
+    @property
+    def measures(self) -> bool:
+        """Whether its buckets can show all that is asked."""
+        compared = self.margin.tolerance is None or bool(self.rows)
+        return compared and (self.margin.limit is None or self.limit_row is not None)
 
     def after(self, block: Block) -> Latency:
         """Bet on a block; the first one without a history before it is only looked at."""
@@ -250,13 +257,15 @@ class Latency:
 
 
 def chosen(exceeding: Sequence[float]) -> tuple[int, ...]:
-    """Choose the edges to bet on: those that stable exceeds neither almost never nor almost always."""
+    """Choose the edges to bet on: exceeded neither almost never nor almost always, or else the lowest of the former."""
     floor = min(exceeding)
     usable = [
         row
         for row, share in enumerate(exceeding)
         if RARELY <= share <= OFTEN and not (share == floor and row > 0 and exceeding[row - 1] == floor)
     ]
+    if not usable:
+        usable = [row for row, share in enumerate(exceeding) if share < RARELY][:1]
     if len(usable) <= EDGES:
         return tuple(usable)
     return tuple(usable[round(i * (len(usable) - 1) / (EDGES - 1))] for i in range(EDGES))
@@ -268,11 +277,6 @@ class Gross:
 
     wealth: Wealth = field(default_factory=lambda: Wealth.new(2, cash=CASH, share=SHARE, cap=GROSS_CAP))
     memory: Memory = Memory()
-
-    @property
-    def values(self) -> tuple[float, ...]:
-        """The e-value."""
-        return (self.wealth.value,)
 
     def after(self, canary: Counts, stable: Counts) -> Gross:
         """Bet on what happened between two looks."""
@@ -309,8 +313,8 @@ class Gauge:
     def values(self) -> tuple[float, ...]:
         """The e-values; their mean is the metric's."""
         compared = () if self.margin.tolerance is None else (self.kept[0],)
-        limited = self.margin.limit is not None and not self.shared
-        return (*compared, *([self.kept[1]] if limited else []))
+        limited = min(self.kept[1], 1.0) if self.shared else self.kept[1]
+        return (*compared, *([] if self.margin.limit is None else [limited]))
 
     @property
     def over(self) -> bool:
@@ -372,8 +376,7 @@ class Drift:
             canary = self.canary or (0.0,) * len(c_c)
             pooled = _shares([one + other for one, other in zip(canary, self.stable, strict=True)], None)
             a, b = _shares(canary, pooled), _shares(self.stable, pooled)
-            log_e = stats.multinomial_log_e(c_c, c_b, a, b)
-            wealth = wealth.after([log_e / LATENCY_PRIOR])
+            wealth = wealth.after([stats.multinomial_log_e(c_c, c_b, a, b) / LATENCY_PRIOR])
         return replace(self, canary=_sum(self.canary, c_c), stable=_sum(self.stable, c_b), wealth=wealth)
 
 
@@ -389,7 +392,7 @@ def _sum(before: tuple[float, ...], more: tuple[float, ...]) -> tuple[float, ...
 
 def _shares(counts: Sequence[float], towards: Sequence[float] | None) -> tuple[float, ...]:
     """Turn counts into shares, none of them 0, drawn towards others by some pseudo-counts."""
-    towards = towards or (1 / len(counts),) * len(counts)
     weight = PSEUDO if towards else 1.0
+    towards = towards or (1 / len(counts),) * len(counts)
     total = sum(counts) + weight
     return tuple((count + weight * share) / total for count, share in zip(counts, towards, strict=True))
