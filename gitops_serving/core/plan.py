@@ -139,7 +139,7 @@ def plan(
         return Plan(queries=(_witness(now, now, USUAL, survey),))
     if canary is None:
         scene = Scene(service=rollout.service, policy=policy, survey=survey, stable=live.rolled)
-        return written(scene, now - HISTORY_OF_STABLE, (), now=now)
+        return written(scene, now - lag(survey) - HISTORY_OF_STABLE, (), now=now)
     name = live.names.get(canary.label)
     if name is None or canary.weight == 100:
         return Plan(queries=(_witness(now, now, USUAL, survey),))
@@ -184,7 +184,10 @@ def written(
     scene: Scene, origin: datetime, steps: tuple[float, ...], *, now: datetime, folded: Progress | None = None
 ) -> Plan:
     """Write the queries about one or two revisions, from where the folding has got to."""
-    policy, step = scene.policy, grid(scene.policy, scene.survey)
+    policy = scene.policy
+    step = grid(policy, scene.survey)
+    if not scene.canary:  # of stable alone, one look a block will do
+        step = max(step, policy.timing.block)
     found = scene.signals
     signals = {name: each for name, each in found.items() if isinstance(each, Signal)}
     wrong = {name: each for name, each in found.items() if isinstance(each, str)}
