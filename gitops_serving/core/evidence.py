@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Pair = tuple[Counts | None, Counts | None]
 
 SMELLS = 4.0  # evidence at which nothing rises any more, though it proves nothing yet
+SMELLS_ALONE = 3.0  # likewise of one metric, which others must not outweigh: no single block may lift it to much more
 GROSS_SHARE = 0.2  # of the budget, for plain breakage, where errors are compared
 NOT_SEEN = float("-inf")
 NO_SILENCE = {"drift", "buckets"}  # lacks that no patience ends: time does not change them, and a person must look
@@ -300,6 +301,8 @@ def lacking(evidence: Evidence) -> Mapping[str, str]:
 def _lack(evidence: Evidence, question: Question) -> str:
     """Say what one metric lacks, in a word; empty: nothing."""
     tally, track, terms = evidence.tallies[question.name], evidence.tracks[question.name], evidence.terms
+    if question.decides and value(evidence, question.name) >= SMELLS_ALONE:
+        return "smells"
     if question.kind is Kind.GAUGE:
         return "" if tally.blocks and isinstance(track, Gauge) and not track.over else "gauge"
     if question.kind is Kind.DRIFT:
