@@ -75,7 +75,9 @@ def weigh(
         before, folded = folded, gather(planned, readings, folded)
         if not planned.behind or folded is None or folded is before:
             break
-    if folded is not None and rollout.canary is not None:
+    if rollout.canary is None:
+        memory.folded.pop(rollout.service, None)  # it is over
+    elif folded is not None:
         memory.folded[rollout.service] = folded
     verdict = judge(policy, planned, readings, folded, now=now, held=rollout.held_for)
     return Weighed(planned, readings, folded, verdict)
@@ -90,6 +92,7 @@ def _surveyed(
     """
     measured = rollout.stable is not None and (rollout.canary is not None or rollout.wanted != rollout.stable.revision)
     if policy is None or not measured:
+        memory.surveys.pop(rollout.service, None)
         return Survey()
     start = rollout.canary.started if rollout.canary is not None else None
     known = memory.surveys.get(rollout.service)

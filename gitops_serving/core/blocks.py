@@ -72,7 +72,8 @@ class Cutter:
     opens: float = float("-inf")  # when a block of this step may open
     canary: Counts | None = None  # the last value of its counter
     stable: Counts | None = None
-    seen: float = 0.0  # requests of stable since the first look
+    first: float | None = None  # when stable was first seen
+    seen: float = 0.0  # requests of stable since then
     start: float | None = None  # when the present block opened; None: none is open
     sums: tuple[Counts, Counts] | None = None  # of the present block so far, the canary's and stable's
     whole: Block | None = None  # the present block up to the last look at which both answered
@@ -80,7 +81,7 @@ class Cutter:
     def take(self, t: float, step: int, canary: Counts | None, stable: Counts | None) -> tuple[Cutter, list[Block]]:
         """Look at both counters at an instant; None: the scrape was lost.  Returns the blocks that closed."""
         cutter, closed = (self, []) if step == self.step else (self._stepped(t, step), _rest(self))
-        sums, seen = cutter._gained(canary, stable)
+        sums, seen = _gained(cutter, canary, stable)
         start, whole = cutter.start, cutter.whole
         if stable is not None and (canary is not None or step == HISTORY):
             if start is None:
@@ -97,6 +98,7 @@ class Cutter:
             cutter,
             canary=canary or cutter.canary,
             stable=stable or cutter.stable,
+            first=t if cutter.first is None and stable is not None else cutter.first,
             seen=seen,
             start=start,
             sums=sums,
@@ -109,18 +111,19 @@ class Cutter:
         warm_up = self.timings.warm_up if step == 0 else self.timings.warm_up_after_shift
         return replace(self, step=step, opens=t + warm_up, start=None, sums=None, whole=None)
 
-    def _gained(self, canary: Counts | None, stable: Counts | None) -> tuple[tuple[Counts, Counts] | None, float]:
-        """Add what the counters gained to the present block, and to what stable was asked in all."""
-        of_canary, of_stable = _since(canary, self.canary), _since(stable, self.stable)
-        seen = self.seen
-        if of_stable is not None and self.stable is not None:
-            seen += of_stable.requests
-        sums = self.sums
-        if sums is not None and of_canary is not None:
-            sums = (sums[0] + of_canary, sums[1])
-        if sums is not None and of_stable is not None:
-            sums = (sums[0], sums[1] + of_stable)
-        return sums, seen
+
+def _gained(cutter: Cutter, canary: Counts | None, stable: Counts | None) -> tuple[tuple[Counts, Counts] | None, float]:
+    """Add what the counters gained to the present block, and to what stable was asked in all."""
+    of_canary, of_stable = _since(canary, cutter.canary), _since(stable, cutter.stable)
+    seen = cutter.seen
+    if of_stable is not None and cutter.stable is not None:
+        seen += of_stable.requests
+    sums = cutter.sums
+    if sums is not None and of_canary is not None:
+        sums = (sums[0] + of_canary, sums[1])
+    if sums is not None and of_stable is not None:
+        sums = (sums[0], sums[1] + of_stable)
+    return sums, seen
 
 
 def _since(now: Counts | None, before: Counts | None) -> Counts | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .evidence import lacking, shares, value
 from .measure import Kind, Measurement, Outcome
-from .tracks import SLOW, Drift, Errors, Gauge, Latency, chosen
+from .tracks import SLOW, Drift, Errors, Gauge, Latency
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,9 +64,11 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
         words, canary, stable = _gauge(metric, track)
     elif isinstance(track, Drift):
         words = "predictions are spread otherwise than stable's" if lack else "predictions are spread as stable's"
-    elif tally.canary is None or tally.stable is None or lack == "requests":
+    elif tally.canary is None or tally.stable is None or (lack == "requests" and not guilty):
         words = f"{tally.requests[0]:.0f} of {policy.min_requests} requests needed of the canary at this weight"
         words = f": {words}"
+    elif lack == "edges":
+        words = ": nearly all of stable's answers lie beyond its buckets, so that none tells faster from slower"
     elif isinstance(track, Errors):
         canary, stable = rate(tally.canary), rate(tally.stable)
         limit = _allowed(metric, stable)
@@ -75,7 +77,6 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
         canary, stable = (quantile(counts, track.edges) for counts in (tally.canary, tally.stable))
         limit = _allowed(metric, stable)
         words = _timed(track, tally.canary, tally.stable, (canary, stable, limit), guilty=guilty)
-        words += _uncompared(track) if lack == "buckets" else ""
     because = f"{metric.name}{words if words.startswith(':') else ' ' + words}{_bounded(metric, track)}"
     if canary is not None or isinstance(track, Drift):
         because += f"; evidence {short(e)}" + (", which smells" if lack == "smells" else "")
@@ -118,15 +119,6 @@ def _timed(
         slower = f"; slower than {amount(track.edges[row], 'seconds')}: {amount(rate(canary, row), 'ratio')}"
         words += f"{slower}, stable {amount(rate(stable, row), 'ratio')}"
     return words
-
-
-def _uncompared(track: Latency) -> str:
-    """Say why nothing is compared at any bucket; empty: something is."""
-    if track.rows or track.margin.tolerance is None:
-        return ""
-    if chosen(track.exceeding):
-        return "; nothing is compared yet"
-    return "; nearly all of stable's answers lie beyond its last bucket, so that nothing can be compared"
 
 
 def _gauge(metric: Metric, track: Gauge) -> tuple[str, float | None, float | None]:

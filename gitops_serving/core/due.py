@@ -89,6 +89,13 @@ def _named(name: str, stable: Stable | None, status: Status, content: str, *, at
     return stable.revision if rebuilt else UNREADABLE
 
 
+def hindered(live: Live) -> str | None:
+    """Say what keeps the cluster from what it is due; None: nothing that we know of."""
+    if not live.known:
+        return live.why or "the cluster does not answer"
+    return f"the cluster refused what is due: {live.refused}" if live.refused else None
+
+
 def arrived(rollout: Rollout, live: Live) -> bool:
     """Whether the cluster runs exactly what the record expects, and its status speaks of it."""
     if not live.known or rollout.stable is None:
@@ -112,6 +119,8 @@ def due(rollout: Rollout, live: Live, verdict: Verdict) -> tuple[str, Owned] | N
     if not live.known:
         return None
     empty = live.baseline is None
+    if empty and rollout.outside:
+        return None
     if stable is None:
         return (rollout.wanted, rollout.owned) if empty and rollout.invalid is None else None
     revision, owned = rollout.expected

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from .blocks import HISTORY, Counts, Cutter, Timings
 from .measure import Kind
-from .tracks import Drift, Errors, Gauge, Gross, Latency, Limit, Margin
+from .tracks import Drift, Errors, Gauge, Gross, Latency, Limit, Margin, chosen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ SMELLS = 4.0  # evidence at which nothing rises any more, though it proves nothi
 SMELLS_ALONE = 3.0  # likewise of one metric, which others must not outweigh: no single block may lift it to much more
 GROSS_SHARE = 0.2  # of the budget, for plain breakage, where errors are compared
 NOT_SEEN = float("-inf")
-NO_SILENCE = {"drift", "buckets"}  # lacks that no patience ends: time does not change them, and a person must look
+NO_SILENCE = {"drift", "edges", "beyond"}  # lacks that time does not change, and no patience ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,12 @@ class Terms:
     timings: Timings = field(default_factory=Timings)
     bound: float = 20.0  # one over the budget of false aborts
     min_requests: int = 20  # of the canary, in a step, before anything may rise
+
+    @property
+    def breakage(self) -> str | None:
+        """Name the question in whose counters plain breakage is looked for; None: errors are not compared."""
+        compared = (q for q in self.questions if q.kind is Kind.COUNTER and q.decides)
+        return next((q.name for q in compared if q.margin.tolerance is not None), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +103,6 @@ class Evidence:
 
     terms: Terms
     t: float = NOT_SEEN  # the last moment
-    began: float = NOT_SEEN  # the first
     step: int = HISTORY
     opens: float = float("inf")  # when the present step's warm-up is over
     served: float | None = None  # the first moment at which the canary had been asked anything
@@ -127,12 +132,8 @@ def begun(terms: Terms) -> Evidence:
         },
         tracks={q.name: _track(q) for q in terms.questions},
         tallies={q.name: Tally() for q in terms.questions},
-        gross=Gross() if any(_shows_breakage(q) for q in terms.questions) else None,
+        gross=None if terms.breakage is None else Gross(),
     )
-
-
-def _shows_breakage(question: Question) -> bool:
-    return question.kind is Kind.COUNTER and question.decides and question.margin.tolerance is not None
 
 
 def _track(question: Question) -> Track:
@@ -189,7 +190,6 @@ def _after(evidence: Evidence, moment: Moment) -> Evidence:
     after = replace(
         evidence,
         t=moment.t,
-        began=moment.t if evidence.began == NOT_SEEN else evidence.began,
         served=served,
         scraped=moment.t if moment.scraped else evidence.scraped,
         cutters=cut.cutters,
@@ -226,8 +226,7 @@ def _looked(evidence: Evidence, moment: Moment, served: float | None) -> tuple[G
     gross = evidence.gross
     if gross is None:
         return None, evidence.looked
-    name = next(q.name for q in evidence.terms.questions if _shows_breakage(q))
-    canary, stable = moment.pairs.get(name, (None, None))
+    canary, stable = moment.pairs.get(evidence.terms.breakage or "", (None, None))
     if stable is None or (canary is None and served is not None):
         return gross, evidence.looked
     before_canary, before_stable = evidence.looked
@@ -310,6 +309,8 @@ def _lack(evidence: Evidence, question: Question) -> str:
     if tally.requests[0] < terms.min_requests or not tally.blocks:
         return "requests"
     assert isinstance(track, Errors | Latency)
-    if isinstance(track, Latency) and not track.measures:
-        return "buckets"
+    if isinstance(track, Latency) and track.margin.tolerance is not None and not track.rows:
+        return "requests" if chosen(track.exceeding) else "edges"
+    if track.margin.limit is not None and track.limit is None:
+        return "beyond"
     return "limit" if track.limit is not None and track.limit.over else ""

@@ -38,6 +38,7 @@ ERROR_EFFECTS = (1.6, 3.0, 8.0)  # times the margin's border
 LATENCY_EFFECTS = (1.8, 3.5, 8.0)  # times the margin, on the probit scale
 GAUGE_EFFECTS = (0.4, 0.8, 1.6)  # standard deviations
 ERRORS_PRIOR, LATENCY_PRIOR = 2.0, 1.5  # dispersion before there are blocks
+LIMIT_PRIOR = 6.0  # likewise, where nothing of what hits both arms cancels
 SLOW = 0.01  # of all answers may be slower than a limit of latency, which is one of the 99th percentile
 FEWEST_WINDOWS = 4  # of a gauge
 PSEUDO = 20.0  # counts that stand for what is expected, where predictions are compared
@@ -93,36 +94,47 @@ class Limit:
     """Evidence that a rate is above an absolute limit, in either revision."""
 
     rate: float  # that is allowed
-    canary: tuple[float, float] = (0.0, 0.0)  # bad and all, since the rollout began, tempered
-    stable: tuple[float, float] = (0.0, 0.0)
+    counted: tuple[float, float] = (0.0, 0.0)  # the canary's bad and all, of blocks in which stable kept the limit
+    recent: tuple[tuple[float, float], ...] = ()  # the newest of these blocks
+    kept: int = 0  # blocks in which stable kept the limit
+    broken: int = 0  # and in which it did not
     value: float = 1.0  # the canary's e-value
 
-    def after(self, bad: tuple[float, float], requests: tuple[float, float], phi: float) -> Limit:
-        """Add a block's counts; no block multiplies the evidence by more than CAP."""
-        canary = (self.canary[0] + bad[0] / phi, self.canary[1] + requests[0] / phi)
-        stable = (self.stable[0] + bad[1] / phi, self.stable[1] + requests[1] / phi)
-        value = _capped(self.value, stats.above_log_e(*canary, self.rate))
-        return replace(self, canary=canary, stable=stable, value=value)
+    def after(self, bad: tuple[float, float], requests: tuple[float, float]) -> Limit:
+        """Add a block; one in which stable was above the limit is nobody's fault, and no evidence."""
+        if bad[1] > self.rate * requests[1]:
+            return replace(self, broken=self.broken + 1)
+        counted = (self.counted[0] + bad[0], self.counted[1] + requests[0])
+        recent = (*self.recent, (bad[0], requests[0]))[-RECENT:]
+        phi = stats.clumping(recent, LIMIT_PRIOR)
+        log_e = stats.above_log_e(counted[0] / phi, counted[1] / phi, self.rate)
+        value = _capped(self.value, log_e, most(requests[0]))
+        return replace(self, counted=counted, recent=recent, kept=self.kept + 1, value=value)
 
     @property
-    def counted(self) -> float:
-        """What of the evidence counts: nothing against the canary where stable breaks the limit too."""
+    def against(self) -> float:
+        """What of the evidence is held against the canary: nothing where stable mostly breaks the limit too."""
         return min(self.value, 1.0) if self.shared else self.value
 
     @property
     def over(self) -> bool:
-        """Whether the canary was above the limit so far, by chance or not."""
-        return self.canary[0] > self.rate * self.canary[1]
+        """Whether the limit is broken, by chance or not, by whomever."""
+        return self.shared or self.counted[0] > self.rate * self.counted[1]
 
     @property
     def shared(self) -> bool:
-        """Whether stable was above the limit too: then going back would cure nothing."""
-        return self.stable[0] > self.rate * self.stable[1]
+        """Whether stable breaks it mostly too: then going back would cure nothing."""
+        return self.broken > self.kept
 
 
-def _capped(before: float, log_e: float) -> float:
+def most(requests: float) -> float:
+    """By how much a block with so many canary requests may multiply evidence: one cluster can fill a small block."""
+    return min(2 + requests / 10, CAP)
+
+
+def _capped(before: float, log_e: float, cap: float = CAP) -> float:
     """A smaller e-value is one as well."""
-    return min(math.exp(min(log_e, 500.0)), CAP * max(1.0, before))
+    return min(math.exp(min(log_e, 500.0)), cap * max(1.0, before))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +154,7 @@ class Errors:
     def values(self) -> tuple[float, ...]:
         """The e-values; their mean is the metric's."""
         compared = () if self.wealth is None else (self.wealth.value,)
-        return (*compared, *([] if self.limit is None else [self.limit.counted]))
+        return (*compared, *([] if self.limit is None else [self.limit.against]))
 
     def after(self, block: Block) -> Errors:
         """Bet on a block."""
@@ -166,12 +178,12 @@ class Errors:
             log_e = [stats.two_sample_log_e((e_c, n_c), (e_b, n_b), (a, b), (rho, delta))[0] / phi for a in bets]
             wealth = wealth.after(
                 [math.log(FLOOR + (1 - FLOOR) * math.exp(min(each, 50.0))) for each in log_e],
-                cap=min(2 + n_c / 10, CAP),
+                cap=most(n_c),
             )
         return replace(
             self,
             wealth=wealth,
-            limit=self.limit and self.limit.after((e_c, e_b), (n_c, n_b), phi),
+            limit=self.limit and self.limit.after((e_c, e_b), (n_c, n_b)),
             spread=self.spread.after(block),
         )
 
@@ -206,13 +218,7 @@ class Latency:
     def values(self) -> tuple[float, ...]:
         """The e-values; their mean is the metric's."""
         compared = (sum(each.value for each in self.wealth) / len(self.wealth),) if self.wealth else ()
-        return (*compared, *([] if self.limit is None else [self.limit.counted]))
-
-    @property
-    def measures(self) -> bool:
-        """Whether its buckets can show all that is asked."""
-        compared = self.margin.tolerance is None or bool(self.rows)
-        return compared and (self.margin.limit is None or self.limit_row is not None)
+        return (*compared, *([] if self.limit is None else [self.limit.against]))
 
     def after(self, block: Block) -> Latency:
         """Bet on a block; the first one without a history before it is only looked at."""
@@ -225,17 +231,16 @@ class Latency:
             rows = chosen(self.exceeding)
             wealth = tuple(Wealth.new(len(LATENCY_EFFECTS), cash=CASH, share=SHARE, cap=CAP) for _ in rows)
         n_c, n_b = block.canary.requests, block.stable.requests
-        read = [*rows, *([] if self.limit_row is None else [self.limit_row])]
-        phi = self.spread.tempering(read, LATENCY_PRIOR, n_c, n_b)
         if rows:
+            phi = self.spread.tempering(rows, LATENCY_PRIOR, n_c, n_b)
             wealth = tuple(
                 each.after([log_e / by for log_e in self._log_e(block, row)])
-                for each, row, by in zip(wealth, rows, phi.tolist(), strict=False)
+                for each, row, by in zip(wealth, rows, phi.tolist(), strict=True)
             )
         limit = self.limit
         if limit is not None and self.limit_row is not None:
             bad = (block.canary.bad[self.limit_row], block.stable.bad[self.limit_row])
-            limit = limit.after(bad, (n_c, n_b), float(phi[-1]))
+            limit = limit.after(bad, (n_c, n_b))
         return replace(self, rows=rows, wealth=wealth, limit=limit, spread=self.spread.after(block))
 
     def _log_e(self, block: Block, row: int) -> list[float]:
@@ -264,8 +269,8 @@ def chosen(exceeding: Sequence[float]) -> tuple[int, ...]:
         for row, share in enumerate(exceeding)
         if RARELY <= share <= OFTEN and not (share == floor and row > 0 and exceeding[row - 1] == floor)
     ]
-    if not usable:
-        usable = [row for row, share in enumerate(exceeding) if share < RARELY][:1]
+    if not usable and floor < RARELY:  # stable is never slow at all: then whatever is, is news
+        usable = [next(row for row, share in enumerate(exceeding) if share == floor)]
     if len(usable) <= EDGES:
         return tuple(usable)
     return tuple(usable[round(i * (len(usable) - 1) / (EDGES - 1))] for i in range(EDGES))
@@ -301,7 +306,6 @@ class Gauge:
     canary_over: tuple[float, float, int] = (0.0, 0.0, 0)  # likewise of the canary over the limit
     stable_over: tuple[float, float, int] = (0.0, 0.0, 0)
     kept: tuple[float, float] = (1.0, 1.0)  # the e-values of the first two
-    last: tuple[float, float] | None = None  # canary's and stable's value, as last seen
     total: tuple[float, float] = (0.0, 0.0)  # of all values so far, for means
 
     @property
@@ -328,18 +332,16 @@ class Gauge:
 
     def after(self, canary: float, stable: float) -> Gauge:
         """Look at one more pair."""
-        track = replace(self, last=(canary, stable), total=(self.total[0] + canary, self.total[1] + stable))
+        track = replace(self, total=(self.total[0] + canary, self.total[1] + stable))
         if self.margin.tolerance is not None:
             allowed = self.margin.tolerance * abs(stable) + self.margin.at_least
             track = replace(track, compared=_with(self.compared, self.sign * (canary - stable) - allowed))
-        if self.margin.limit is not None:
+        if (limit := self.margin.limit) is not None:
+            over, beside = self.sign * (canary - limit), self.sign * (stable - limit)
             track = replace(
-                track,
-                canary_over=_with(self.canary_over, self.sign * (canary - self.margin.limit)),
-                stable_over=_with(self.stable_over, self.sign * (stable - self.margin.limit)),
+                track, canary_over=_with(self.canary_over, over), stable_over=_with(self.stable_over, beside)
             )
-        kept = (_t_value(track.compared, self.kept[0]), _t_value(track.canary_over, self.kept[1]))
-        return replace(track, kept=kept)
+        return replace(track, kept=(_t_value(track.compared, self.kept[0]), _t_value(track.canary_over, self.kept[1])))
 
 
 def _with(sums: tuple[float, float, int], value: float) -> tuple[float, float, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gitops_serving import shipped
 from gitops_serving.controller.tick import Desk, tick
 from gitops_serving.core import ledger, manifest
-from gitops_serving.core.rollout import parse
+from gitops_serving.core.found import parse
 from gitops_serving.testing.clock import ManualClock
 from gitops_serving.testing.cluster import FakeCluster
 from gitops_serving.testing.metrics import FakeMetrics
