@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-from gitops_serving.core.errors import Conflict, GitopsServingError, Invalid, Refused, Unavailable
+from gitops_serving.core.errors import Conflict, GitopsServingError, Invalid, Misnamed, Refused, Unavailable
 
 OK, NEGATIVE, USAGE, UNREACHED, TIMEOUT, REFUSED, BUG = 0, 1, 2, 3, 4, 5, 70
 MEANINGS = {
     OK: "done",
-    NEGATIVE: "a negative answer: a service has wrong files, or could not be looked at",
+    NEGATIVE: "a negative answer: a service has wrong files, could not be looked at, or is refused by the cluster",
     USAGE: "a wrong option, name, file or configuration",
     UNREACHED: "a repository, cluster or Prometheus cannot be reached",
     TIMEOUT: "not done in time, or the branch moved on each of three tries",
@@ -22,13 +22,14 @@ CODES: dict[type[GitopsServingError], int] = {
     Unavailable: UNREACHED,
     Conflict: TIMEOUT,
     Refused: REFUSED,
+    Misnamed: USAGE,
 }
 DEBUG = "GITOPS_SERVING_DEBUG"
 
 
 def code_of(error: GitopsServingError) -> int:
     """Say what a command ends with after an error."""
-    return CODES.get(type(error), BUG)
+    return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), BUG)
 
 
 def complain(error: GitopsServingError) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 get = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List what there is.")
 
 Namespace = Annotated[str | None, typer.Option("-n", "--namespace", metavar="NAME", help="Only this one.")]
-Watch = Annotated[bool, typer.Option("-w", "--watch", help="Go on with rows that change; Ctrl-C ends it.")]
+Watch = Annotated[bool, typer.Option("-w", "--watch", help="Go on with what changes; Ctrl-C ends it.")]
 Every = Annotated[float, typer.Option("--every", metavar="SECONDS", help="Between two looks of --watch.", min=0.1)]
 Story = Annotated[
     Literal["text", "json", "yaml"], typer.Option("-o", "--output", metavar="text|json|yaml", help="The form.")
@@ -70,7 +70,8 @@ def rollouts(
     """List services with phase, weight and verdict.
 
     Weights are recorded/live.  Nothing is changed: what is shown is Git's head, what the cluster and Prometheus say
-    of it now, and what the controller is to do next.
+    of it now, and what the controller is to do next.  With --watch, JSON is one object a line, and YAML one document
+    for each change.
     """
     from . import show
 
@@ -96,11 +97,9 @@ def judge(
 ) -> None:
     """Judge samples from standard input, without a cluster.
 
-    {"type":"start","run":1} begins afresh.  {"type":"sample","answer":true,"sample":{"t":310.0,"step":1,"weight":10,
-    "le":[0.1,0.5],"canary":{"requests":812,"errors":9,"buckets":[700,811,812]},"baseline":null}} adds the cumulative
-    counters of both revisions at second t since the canary first got traffic; before that the step is -1, and the
-    baseline is alone; null is a lost scrape, and the last bucket is +Inf.  Each sample whose answer is true is
-    answered with {"verdict":"pass|fail|inconclusive","because":"...","e":12.3}.
+    One JSON object a line: a start begins afresh, a sample adds the cumulative counters of both revisions.  Each
+    sample that asks for an answer gets one, in a line of its own: verdict (pass, fail or inconclusive), because, and
+    e, the evidence.  docs/judging.md shows the form.
     """
     from .judging import from_stdin
 

@@ -147,6 +147,7 @@ def document(
 def _rollout(ended: Ended) -> dict[str, Any]:
     return {
         "service": ended.service,
+        "ok": not problems(ended),
         "from": ended.before,
         "to": ended.after,
         "outcome": ended.outcome,

@@ -12,7 +12,7 @@ from gitops_serving.core.model import Wait
 from .story import live_weight, message, phase, upcoming
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping, Sequence
 
     from gitops_serving.controller.snapshot import Seen, Snapshot
     from gitops_serving.core.errors import Invalid
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gitops_serving.core.model import Situation
 
 API_VERSION = "gitops-serving.dev/v1alpha1"
+HEADING = ("apiVersion", "kind")  # of a document; the items of a list have none
 NONE = "-"
 
 
@@ -59,18 +60,15 @@ def row(seen: Seen, environment: str) -> Row:
     )
 
 
-def document(snapshots: Iterable[Snapshot], namespace: str | None) -> dict[str, Any]:
-    """List everything as values; the form is versioned by apiVersion."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "RolloutList",
-        "items": [
-            item(seen, snapshot)
-            for snapshot in snapshots
-            for seen in snapshot.services
-            if namespace is None or seen.service.startswith(f"{namespace}/")
-        ],
-    }
+def document(rollouts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """List services as values; the form is versioned by apiVersion."""
+    items = [{key: value for key, value in each.items() if key not in HEADING} for each in rollouts]
+    return {"apiVersion": API_VERSION, "kind": "RolloutList", "items": items}
+
+
+def rollout(seen: Seen, snapshot: Snapshot) -> dict[str, Any]:
+    """Write one service as a document of its own."""
+    return {"apiVersion": API_VERSION, "kind": "Rollout", **item(seen, snapshot)}
 
 
 def item(seen: Seen, snapshot: Snapshot) -> dict[str, Any]:
@@ -118,6 +116,9 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "because": verdict.because,
         "silentForSeconds": verdict.silent_for.total_seconds(),
         "requests": counted and {"canary": counted[0], "stable": counted[1]},
+        "evidence": verdict.e,
+        "bound": verdict.bound,
+        "foresight": verdict.foresight or None,
         "measurements": [
             {
                 "metric": m.metric,
@@ -127,6 +128,9 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
                 "stable": m.stable,
                 "limit": m.limit,
                 "unit": m.unit,
+                "requests": m.requests and {"canary": m.requests[0], "stable": m.requests[1]},
+                "evidence": m.e,
+                "enforced": m.enforced,
             }
             for m in verdict.measurements
         ],

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from gitops_serving.config import variable
 from gitops_serving.local import statedir
 
 if TYPE_CHECKING:
@@ -35,8 +36,16 @@ DOWN_SECONDS = 90.0  # requests in flight and model servers have their graces
 LOOK_SECONDS = 0.1
 SAID_LINES = 15
 
+STATE = variable("local_state")  # as for the commands that look for the cluster there
 State = Annotated[
-    Path | None, typer.Option("--state", metavar="DIR", help="Where the cluster lives; each place has one of its own.")
+    Path | None,
+    typer.Option(
+        "--state",
+        metavar="DIR",
+        help=f"Where the cluster lives; each place has one of its own.  [{STATE}]",
+        envvar=STATE,
+        show_envvar=False,
+    ),
 ]
 
 

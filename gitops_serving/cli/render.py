@@ -125,9 +125,16 @@ def _grow(drawn: Tree, node: Node) -> None:
 
 def print_document(value: Any, form: str) -> None:
     """Print values as JSON or YAML."""
-    if form == "json":
-        print(json.dumps(value, indent=2))
-        return
+    print(json.dumps(value, indent=2) if form == "json" else _yaml(value))
+
+
+def print_one(value: Any, form: str) -> None:
+    """Print one of several documents: JSON on a line of its own, YAML below a marker."""
+    print(json.dumps(value) if form == "json" else f"---\n{_yaml(value)}")
+
+
+def _yaml(value: Any) -> str:
     import yaml
 
-    print(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000), end="")
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000)
+    return text.removesuffix("\n")

@@ -50,7 +50,7 @@ def _once(office: Office) -> int:
         return codes.code_of(error)
     for line in snapshot.appended:
         print(line)
-    wrong = [f"{seen.service}: {what}" for seen in snapshot.services if (what := seen.error or seen.invalid)]
+    wrong = [f"{seen.service}: {seen.wrong}" for seen in snapshot.services if seen.wrong]
     for text in [*([snapshot.error] if snapshot.error else []), *wrong]:
         codes.say(text)
     if not snapshot.appended and not snapshot.error:

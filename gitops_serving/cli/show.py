@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from dataclasses import astuple
-from typing import TYPE_CHECKING
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any
 
 from gitops_serving import wiring
-from gitops_serving.core.errors import GitopsServingError, Invalid
+from gitops_serving.core.errors import GitopsServingError
 
 from . import codes, listing, names, render
 from .look import Sight, look, offices, repository
 from .story import story
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gitops_serving.config import Settings
 
@@ -23,29 +24,52 @@ if TYPE_CHECKING:
 COLUMNS = ("ENVIRONMENT", "NAMESPACE", "NAME", "PHASE", "STEP", "WEIGHT", "VERDICT", "MESSAGE")
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One service: its row, by which it is told whether anything has changed, and all that is known of it."""
+
+    row: Row
+    values: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells it from others."""
+        return self.row.environment, self.row.namespace, self.row.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How services are printed."""
+
+    output: str = "table"  # or json, yaml
+    several: bool = False  # environments, which are named then
+
+    def print(self, shown: Sequence[Shown], *, header: bool = False) -> None:
+        """Print services one by one: as rows, or as documents on their own; at once, whoever reads them."""
+        if self.output == "table":
+            first = 0 if self.several else 1
+            if shown or header:
+                render.print_table(COLUMNS[first:], [astuple(each.row)[first:] for each in shown], header=header)
+        for each in shown if self.output != "table" else ():
+            render.print_one(each.values, self.output)
+        sys.stdout.flush()
+
+
 def rollouts(settings: Settings, namespace: str | None, output: str, every_seconds: float | None) -> int:
-    """List the services; with a pause, go on with rows that change."""
-    if every_seconds is not None and output != "table":
-        raise Invalid("--watch prints a table only", code="usage", remedy="leave out --watch, or --output")
+    """List the services; with a pause, go on with those that change."""
     with repository(settings) as opened:
         tree = opened.fetch()
         chosen = wiring.environments(settings, tree)
         with offices(settings, chosen, opened) as made:
             sight = look(made, tree)
-            if output == "table":
-                shown = rows(sight, namespace)
-                print_rows(shown, header=bool(sight.snapshots), several=len(chosen) > 1)
+            form, shown = Form(output=output, several=len(chosen) > 1), found(sight, namespace)
+            if output == "table" or every_seconds is not None:
+                form.print(shown, header=bool(sight.snapshots))
             else:
-                render.print_document(listing.document(sight.snapshots, namespace), output)
+                render.print_document(listing.document([each.values for each in shown]), output)
             code = complaints(sight)
             if every_seconds is not None:
-                follow(
-                    lambda: look(made, opened.fetch()),
-                    shown,
-                    namespace,
-                    several=len(chosen) > 1,
-                    pause_seconds=every_seconds,
-                )
+                follow(lambda: look(made, opened.fetch()), shown, namespace, form=form, pause_seconds=every_seconds)
     return code
 
 
@@ -64,26 +88,18 @@ def explain(settings: Settings, name: str, output: str) -> int:
     if output == "text":
         render.print_story(story(seen, snapshot))
     else:
-        told = {"apiVersion": listing.API_VERSION, "kind": "Rollout", **listing.item(seen, snapshot)}
-        render.print_document(told, output)
+        render.print_document(listing.rollout(seen, snapshot), output)
     return complaints(sight, service)
 
 
-def rows(sight: Sight, namespace: str | None) -> list[Row]:
-    """List the rows of all that was seen."""
+def found(sight: Sight, namespace: str | None) -> list[Shown]:
+    """Sum up all that was seen."""
     return [
-        listing.row(seen, snapshot.environment)
+        Shown(listing.row(seen, snapshot.environment), listing.rollout(seen, snapshot))
         for snapshot in sight.snapshots
         for seen in snapshot.services
         if namespace is None or seen.service.startswith(f"{namespace}/")
     ]
-
-
-def print_rows(shown: Sequence[Row], *, header: bool, several: bool) -> None:
-    """Print rows, with their environment where there are several."""
-    first = 0 if several else 1
-    if shown or header:
-        render.print_table(COLUMNS[first:], [astuple(row)[first:] for row in shown], header=header)
 
 
 def complaints(sight: Sight, service: str | None = None) -> int:
@@ -97,10 +113,10 @@ def complaints(sight: Sight, service: str | None = None) -> int:
 
 
 def follow(
-    again: Callable[[], Sight], shown: Sequence[Row], namespace: str | None, *, several: bool, pause_seconds: float
+    again: Callable[[], Sight], shown: Sequence[Shown], namespace: str | None, *, form: Form, pause_seconds: float
 ) -> None:
-    """Print rows that change, until Ctrl-C; a failing look is told once, and tried again."""
-    known = {(row.environment, row.namespace, row.name): row for row in shown}
+    """Print services that change, until Ctrl-C; a failing look is told once, and tried again."""
+    known = {each.key: each.row for each in shown}
     said = ""
     while True:
         time.sleep(pause_seconds)
@@ -112,6 +128,6 @@ def follow(
         if errors and errors != said:
             complaints(sight)
         said = errors
-        new = {(row.environment, row.namespace, row.name): row for row in rows(sight, namespace)}
-        print_rows([row for key, row in new.items() if row != known.get(key)], header=False, several=several)
-        known |= new
+        new = found(sight, namespace)
+        form.print([each for each in new if each.row != known.get(each.key)])
+        known |= {each.key: each.row for each in new}

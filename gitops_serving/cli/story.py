@@ -8,16 +8,17 @@ story never differ.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gitops_serving.core import explain
 from gitops_serving.core.decide import overdue
-from gitops_serving.core.due import arrived
+from gitops_serving.core.due import arrived, due, owes
 from gitops_serving.core.fields import format_duration
-from gitops_serving.core.judge import counted
 from gitops_serving.core.ledger import instant, read_record, record_path
 from gitops_serving.core.measure import Outcome
 from gitops_serving.core.model import UNREADABLE, Exhausted, Shift, Wait
+from gitops_serving.core.plan import WITNESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
 
     from gitops_serving.controller.snapshot import Seen, Snapshot
     from gitops_serving.core.explain import Ahead
-    from gitops_serving.core.measure import Query, Reading
+    from gitops_serving.core.measure import Query, Reading, Series
     from gitops_serving.core.model import Decision, Policy, Situation
-
-KINDS = {"errors": "response_code_class", "latency": "le"}  # the label that tells a signal's counters apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +73,7 @@ def story(seen: Seen, snapshot: Snapshot) -> Node:
         below += [
             Node(f"now: {explain.explain(seen.decision, situation)}"),
             Node(f"next: {upcoming(situation, seen.decision)}"),
+            *_owed(situation),
             *_words(seen, snapshot),
             *_revisions(situation),
             *_evidence(seen, situation),
@@ -152,6 +152,14 @@ def _wrong(seen: Seen) -> Iterator[Node]:
             yield Node(f"invalid: {line}")
 
 
+def _owed(seen: Situation) -> Iterator[Node]:
+    """Say that the cluster has not got what Git owes it: a look gives nothing, so it never hears a refusal."""
+    if owes(seen.rollout, seen.live, due(seen.rollout, seen.live, seen.verdict)) is not None:
+        yield Node(
+            "owed: the next tick of the controller gives the cluster what Git holds; its log says what is refused"
+        )
+
+
 def _words(seen: Seen, snapshot: Snapshot) -> Iterator[Node]:
     """Repeat what people have said, which the record holds."""
     path = record_path(snapshot.environment, seen.service)
@@ -198,22 +206,12 @@ def _evidence(seen: Seen, situation: Situation) -> Iterator[Node]:
         return
     if verdict.requests is not None:
         canary, stable = verdict.requests
-        yield Node(f"requests since the weight arrived: canary {canary:.0f}, stable {stable:.0f}")
-    measured = tuple(_measured(seen, situation.policy))
-    yield Node(f"verdict {verdict.outcome.value}" + ("" if measured else f": {verdict.because}"), measured)
-    first = seen.queries[0]
-    span = f"{instant(first.start)} to {instant(first.end)}, every {first.step.total_seconds():g} s"
+        yield Node(f"requests judged at this weight: canary {canary:.0f}, stable {stable:.0f}")
+    lines = explain.evidence(situation)
+    yield Node(f"verdict {verdict.outcome.value}" + ("" if lines else f": {verdict.because}"), tuple(map(Node, lines)))
+    newest = max(query.end for query in seen.queries)
     asked = tuple(_asked(query, readings) for query in seen.queries)
-    yield Node(f"queries, {span}", asked)
-
-
-def _measured(seen: Seen, policy: Policy | None) -> Iterator[Node]:
-    """List the measurements, each with its limit, and the metrics that could not be measured."""
-    assert seen.situation is not None
-    measurements = seen.situation.verdict.measurements
-    for metric in policy.metrics if policy else ():
-        for measurement in (m for m in measurements if m.metric == metric.name):
-            yield Node(f"{measurement.outcome.value}: {measurement.because}")
+    yield Node(f"queries, up to {instant(newest)}", asked)
 
 
 def _asked(query: Query, readings: Mapping[str, Reading]) -> Node:
@@ -224,19 +222,25 @@ def _asked(query: Query, readings: Mapping[str, Reading]) -> Node:
     elif not reading.series:
         gave = f"gave nothing: {reading.cause}"
     else:
-        gave = f"gave {_gist(query.name, reading)}"
+        gave = f"gave {_gist(query, reading)}"
     warned = tuple(Node(f"Prometheus warns: {warning}") for warning in (reading.warnings if reading else ()))
-    return Node(f"{query.name} {gave}", (Node(query.expression), *warned))
+    every = f"from {query.start:%H:%M:%S} every {query.step.total_seconds():g} s"
+    return Node(f"{query.name} {gave}", (Node(f"{query.expression}  ({every})"), *warned))
 
 
-def _gist(name: str, reading: Reading) -> str:
-    """Sum up the answer to one query."""
+def _gist(query: Query, reading: Reading) -> str:
+    """Sum up the answer to one query: gauges by their last value, counters by how much they rose."""
     samples = sum(len(series.samples) for series in reading.series)
     size = f"{len(reading.series)} series, {samples} samples"
-    label = KINDS.get(name.split("/", maxsplit=1)[0])
-    if label is None:
+    if query.name == WITNESS:
         return size
-    grown = counted(reading, label)
-    if label == "le":
-        return f"{size}: {grown.get('+Inf', 0.0):.0f} requests"
-    return f"{size}: " + ", ".join(f"{key or 'unnamed'} +{value:.0f}" for key, value in sorted(grown.items()))
+    if query.name.rsplit("/", 2)[1] == "value":
+        return f"{size}: {reading.series[-1].samples[-1][1]:.4g} at last"
+    whole = [series for series in reading.series if float(series.labels.get("le", "inf")) == float("inf")]
+    return f"{size}: +{sum(map(_risen, whole)):,.0f}"
+
+
+def _risen(series: Series) -> float:
+    """How much a counter rose between its first and its last sample, restarts included."""
+    values = [value for _, value in series.samples]
+    return sum(after - before if after >= before else after for before, after in pairwise(values))

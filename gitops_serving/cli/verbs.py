@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gitops_serving import wiring
 from gitops_serving.controller import requests
 from gitops_serving.core.errors import Invalid
+from gitops_serving.core.exact import instant
 from gitops_serving.core.fields import duration
 from gitops_serving.core.model import Request
 
@@ -102,4 +103,8 @@ def _instant(words: str) -> datetime:
             ) from None
     if at.tzinfo is None:
         raise Invalid(f"--until {words} has no time zone", code="until", remedy=f"write {words}Z for UTC, or an offset")
-    return at.astimezone(UTC)
+    try:
+        return instant(words)
+    except ValueError as error:
+        remedy = "leave it out, and the hold lasts until somebody resumes"
+        raise Invalid(f"--until {error}", code="until", remedy=remedy) from None

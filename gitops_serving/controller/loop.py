@@ -235,12 +235,11 @@ class _Planned(BaseTrigger):  # type: ignore[misc]  # the library has no types
 
 def _told(seen: Seen) -> tuple[str, int | None, str, str]:
     """Sum up a service by what is worth a line when it changes."""
-    wrong = seen.error or (str(seen.invalid) if seen.invalid else "")
     if seen.situation is None:
-        return "Invalid" if seen.invalid else "Unknown", None, "", wrong
+        return "Invalid" if seen.invalid else "Unknown", None, "", seen.wrong
     rollout, verdict = seen.situation.rollout, seen.situation.verdict
     weight = rollout.canary.weight if rollout.canary else None
-    return phase(rollout), weight, verdict.outcome.value, wrong
+    return phase(rollout), weight, verdict.outcome.value, seen.wrong
 
 
 def _interval(snapshot: Snapshot | None) -> timedelta:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from gitops_serving.core import ledger, manifest, yamltext
+from gitops_serving.core import ledger, yamltext
 from gitops_serving.core.errors import Conflict, Invalid
 from gitops_serving.core.ledger import Asked, Entry, Record
 from gitops_serving.core.model import UNREADABLE, Change, Hold, Request, Rollout
-from gitops_serving.core.rollout import read_rollouts
+from gitops_serving.core.rollout import read_record, read_rollouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,15 +146,15 @@ def _rejected_text(word: Word, chosen: ledger.Rejected, content: Callable[[str],
     """Read the manifest of a rejected revision from the record that was on trial with it."""
     source = content(chosen.blob) if chosen.blob else None
     path = ledger.record_path(word.environment, word.service)
-    text = ledger.read_record(source, path, word.environment).canary_text if source is not None else ""
-    if not text or manifest.revision_of(yamltext.read(text.encode())[0].value) != chosen.revision:
+    record = read_record(source, path, word.environment) if source is not None else None
+    if record is None or record.canary is None or record.canary.revision != chosen.revision:
         raise Invalid(
             f"the manifest of revision {chosen.revision} cannot be found in this clone's history",
             code="lost",
             path=path,
             remedy="fetch the whole history, or push a manifest that differs from it in some field",
         )
-    return text
+    return record.canary_text
 
 
 def _read(word: Word, tree: Tree) -> tuple[Record, Rollout]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gitops_serving.core.due import hindered
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -28,6 +30,13 @@ class Seen:
     evidence: Evidence | None = None  # None: nothing is measured
     invalid: Invalid | None = None  # what is wrong with its files, or with its policy
     error: str = ""  # what went wrong with this service alone in this tick
+
+    @property
+    def wrong(self) -> str:
+        """What somebody ought to see to: an error of ours, a wrong file, a cluster that says no; empty: nothing."""
+        if self.error or self.invalid is not None:
+            return self.error or str(self.invalid)
+        return (hindered(self.situation.live) or "") if self.situation is not None else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,7 @@ class Desk:
     metrics: Metrics
     cluster: Cluster
     clock: Callable[[], datetime]
-    shipped: Mapping[str, bytes] = field(default_factory=dict)  # metric packs by path, where a tree holds none
+    shipped: Mapping[str, bytes] = field(default_factory=dict)  # packs by path, where a tree holds none in their place
     each: Callable[..., Iterable[Any]] = map  # how services are looked at: one by one, or over a bounded pool
     memory: Memory = field(default_factory=Memory)  # a cache: what is in it can be asked again
 
@@ -71,6 +71,7 @@ def tick(desk: Desk, last: Snapshot | None = None) -> Snapshot:
 def look(desk: Desk, tree: Tree, now: datetime, *, owing: bool = False) -> Snapshot:
     """See every service of a tree and decide on it; ``owing`` first gives the cluster what the tree owes it."""
     fleet = read_fleet(tree, desk.environment, now, desk.shipped)
+    desk.memory.keep(fleet.rollouts)
     services = desk.each(lambda item: _see(desk, fleet, item[0], item[1], now, owing=owing), fleet.rollouts.items())
     invalid = fleet.environment if isinstance(fleet.environment, Invalid) else None
     return Snapshot(environment=desk.environment, at=now, tree=tree, services=tuple(services), invalid=invalid)

@@ -84,62 +84,71 @@ class Cutter:
     opens: float = float("-inf")  # when a block of this step may open
     canary: Counts | None = None  # the last value of its counter
     stable: Counts | None = None
-    seen: float = 0.0  # requests of stable since the first look
+    first: float | None = None  # when stable was first seen
+    seen: float = 0.0  # requests of stable since then
     start: float | None = None  # when the present block opened; None: none is open
     sums: tuple[Counts, Counts] | None = None  # of the present block so far, the canary's and stable's
     whole: Block | None = None  # the present block up to the last look at which both answered
 
     def take(self, t: float, step: int, canary: Counts | None, stable: Counts | None) -> tuple[Cutter, list[Block]]:
         """Look at both counters at an instant; None: the scrape was lost.  Returns the blocks that closed."""
-        closed = []
-        cutter = self
-        if step != self.step:
-            closed = _rest(self)
-            warm_up = self.timings.warm_up if step == 0 else self.timings.warm_up_after_shift
-            cutter = replace(self, step=step, opens=t + warm_up, start=None, sums=None, whole=None)
-        cutter = _added(cutter, canary, stable)
-        answered = stable is not None and (canary is not None or step == HISTORY)
-        if not answered:
-            return cutter, closed
-        if cutter.start is None:
-            opened = step == HISTORY or t >= cutter.opens
-            return (_opened(cutter, t) if opened else cutter), closed
-        whole = _whole(cutter, t)
-        if whole is None or t - cutter.start < self.timings.block:
-            return replace(cutter, whole=whole), closed
-        return _opened(cutter, t), [*closed, whole]
+        cutter, closed = (self, []) if step == self.step else (self._stepped(t, step), _rest(self))
+        sums, seen = _gained(cutter, canary, stable)
+        start, whole = cutter.start, cutter.whole
+        if stable is not None and (canary is not None or step == HISTORY):
+            if start is None:
+                opens = step == HISTORY or t >= cutter.opens
+            else:
+                assert sums is not None
+                whole = _whole(step, (start, t), sums) or whole
+                opens = whole is not None and t - start >= self.timings.block
+                closed = [*closed, whole] if opens and whole is not None else closed
+            if opens:
+                nothing = _none(stable)
+                start, sums, whole = t, (nothing, nothing), None
+        after = replace(
+            cutter,
+            canary=canary or cutter.canary,
+            stable=stable or cutter.stable,
+            first=t if cutter.first is None and stable is not None else cutter.first,
+            seen=seen,
+            start=start,
+            sums=sums,
+            whole=whole,
+        )
+        return after, closed
+
+    def _stepped(self, t: float, step: int) -> Cutter:
+        """Begin a step, and leave what was counted in the one before."""
+        warm_up = self.timings.warm_up if step == 0 else self.timings.warm_up_after_shift
+        return replace(self, step=step, opens=t + warm_up, start=None, sums=None, whole=None)
 
 
-def _added(cutter: Cutter, canary: Counts | None, stable: Counts | None) -> Cutter:
-    """Add what the counters gained to the present block, and remember their values."""
-    sums = cutter.sums
-    if sums is not None:
-        gained = [
-            (now.since(before) if now is not None and before is not None else now) or _none(total)
-            for now, before, total in zip((canary, stable), (cutter.canary, cutter.stable), sums, strict=True)
-        ]
-        sums = (sums[0] + gained[0], sums[1] + gained[1])
+def _gained(cutter: Cutter, canary: Counts | None, stable: Counts | None) -> tuple[tuple[Counts, Counts] | None, float]:
+    """Add what the counters gained to the present block, and to what stable was asked in all."""
+    of_canary, of_stable = _since(canary, cutter.canary), _since(stable, cutter.stable)
     seen = cutter.seen
-    if stable is not None and cutter.stable is not None:
-        seen += stable.since(cutter.stable).requests
-    return replace(cutter, sums=sums, seen=seen, canary=canary or cutter.canary, stable=stable or cutter.stable)
+    if of_stable is not None and cutter.stable is not None:
+        seen += of_stable.requests
+    sums = cutter.sums
+    if sums is not None and of_canary is not None:
+        sums = (sums[0] + of_canary, sums[1])
+    if sums is not None and of_stable is not None:
+        sums = (sums[0], sums[1] + of_stable)
+    return sums, seen
 
 
-def _opened(cutter: Cutter, t: float) -> Cutter:
-    """Open a block at an instant at which the counters are known."""
-    assert cutter.stable is not None
-    nothing = _none(cutter.stable)
-    return replace(cutter, start=t, sums=(nothing, nothing), whole=None)
+def _since(now: Counts | None, before: Counts | None) -> Counts | None:
+    """What a counter gained; None: it was not seen."""
+    return now if now is None or before is None else now.since(before)
 
 
-def _whole(cutter: Cutter, t: float) -> Block | None:
-    """Make a block of the present one; None: one of the two has served nothing."""
-    assert cutter.start is not None
-    assert cutter.sums is not None
-    canary, stable = cutter.sums
-    if stable.requests < 1 or (canary.requests < 1 and cutter.step != HISTORY):
-        return cutter.whole
-    return Block(step=cutter.step, start=cutter.start, end=t, canary=canary.sane, stable=stable.sane)
+def _whole(step: int, span: tuple[float, float], sums: tuple[Counts, Counts]) -> Block | None:
+    """Make a block of what was summed up; None: one of the two has served nothing."""
+    canary, stable = sums
+    if stable.requests < 1 or (canary.requests < 1 and step != HISTORY):
+        return None
+    return Block(step=step, start=span[0], end=span[1], canary=canary.sane, stable=stable.sane)
 
 
 def _rest(cutter: Cutter) -> list[Block]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from .due import arrived, restored
+from .due import arrived, hindered, restored
 from .fields import format_duration
 from .measure import Outcome
 from .model import (
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .model import Canary, Live, Policy, Rollout
 
 UNGUARDED = timedelta(minutes=30)  # how long a canary may stand without a valid policy; a guess
+NOT_THERE = "there is no object yet; the next tick of the controller creates it, or its log says why not"
 
 
 def decide(seen: Situation) -> Decision:
@@ -64,8 +65,10 @@ def decide(seen: Situation) -> Decision:
 def _unadopted(seen: Situation) -> str:
     """Say why a service is not taken over yet."""
     live = seen.live
-    if hindered := _hindered(live):
-        return hindered
+    if stopped := hindered(live):
+        return stopped
+    if live.content is None:
+        return NOT_THERE
     if live.baseline is None:
         return live.failure or "the first revision is starting"
     if live.content != seen.rollout.wanted:
@@ -73,17 +76,10 @@ def _unadopted(seen: Situation) -> str:
     return "the cluster is not at rest yet"
 
 
-def _hindered(live: Live) -> str | None:
-    """Say what keeps the cluster from what it is due; None: nothing that we know of."""
-    if not live.known:
-        return live.why or "the cluster does not answer"
-    return f"the cluster refused what is due: {live.refused}" if live.refused else None
-
-
 def _restoring(live: Live) -> str:
     """Say that stable is coming back, and what it waits for."""
     frozen = f"; {live.broken} is broken and freezes the route until then" if live.broken else ""
-    return _hindered(live) or live.failure or f"the stable revision is coming back{frozen}"
+    return hindered(live) or live.failure or f"the stable revision is coming back{frozen}"
 
 
 def _restore(seen: Situation) -> Decision:
@@ -94,7 +90,7 @@ def _restore(seen: Situation) -> Decision:
     if not rollout.admitted:
         return Repair("owned fields were edited")
     if not rollout.settling:
-        return Wait(_hindered(live) or "nothing to roll out")
+        return Wait(hindered(live) or "nothing to roll out")
     return Settle() if restored(rollout, live) else Wait(_restoring(live))
 
 
@@ -125,7 +121,7 @@ def _admit(seen: Situation) -> Decision:
             return Drop("a person asked for it", rejects=True)
         if live.known and live.baseline is not None and not seated:
             return Drop("the cluster fell back while a newer revision was pushed")
-    return Wait(stopped or _hindered(live) or "the stable revision is not in place")
+    return Wait(stopped or hindered(live) or "the stable revision is not in place")
 
 
 def _trial(seen: Situation, canary: Canary) -> Decision:
@@ -171,7 +167,7 @@ def _progress(seen: Situation, canary: Canary, policy: Policy) -> Decision:
     begun = max(canary.since, live.since or canary.since)
     if not arrived(rollout, live):
         if live.created != canary.label or live.ready:
-            return Wait(_hindered(live) or "the cluster is catching up")
+            return Wait(hindered(live) or "the cluster is catching up")
         late = live.known and seen.now - begun - rollout.held_for > policy.ready_within
         return Abort("not ready in time", rejects=True) if late else Wait(live.failure or "the canary is starting")
     if canary.weight == 100:

@@ -64,9 +64,11 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
         words, canary, stable = _gauge(metric, track)
     elif isinstance(track, Drift):
         words = "predictions are spread otherwise than stable's" if lack else "predictions are spread as stable's"
-    elif tally.canary is None or tally.stable is None or lack == "requests":
+    elif tally.canary is None or tally.stable is None or (lack == "requests" and not guilty):
         words = f"{tally.requests[0]:.0f} of {policy.min_requests} requests needed of the canary at this weight"
         words = f": {words}"
+    elif lack == "edges":
+        words = ": nearly all of stable's answers lie beyond its buckets, so that none tells faster from slower"
     elif isinstance(track, Errors):
         canary, stable = rate(tally.canary), rate(tally.stable)
         limit = _allowed(metric, stable)
@@ -77,7 +79,7 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
         words = _timed(track, tally.canary, tally.stable, (canary, stable, limit), guilty=guilty)
     because = f"{metric.name}{words if words.startswith(':') else ' ' + words}{_bounded(metric, track)}"
     if canary is not None or isinstance(track, Drift):
-        because += f"; evidence {short(e)}"
+        because += f"; evidence {short(e)}" + (", which smells" if lack == "smells" else "")
     return Measurement(
         metric=metric.name,
         outcome=outcome,

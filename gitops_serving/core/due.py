@@ -89,6 +89,13 @@ def _named(name: str, stable: Stable | None, status: Status, content: str, *, at
     return stable.revision if rebuilt else UNREADABLE
 
 
+def hindered(live: Live) -> str | None:
+    """Say what keeps the cluster from what it is due; None: nothing that we know of."""
+    if not live.known:
+        return live.why or "the cluster does not answer"
+    return f"the cluster refused what is due: {live.refused}" if live.refused else None
+
+
 def arrived(rollout: Rollout, live: Live) -> bool:
     """Whether the cluster runs exactly what the record expects, and its status speaks of it."""
     if not live.known or rollout.stable is None:
@@ -97,10 +104,10 @@ def arrived(rollout: Rollout, live: Live) -> bool:
     return live.settled and live.template == owned and live.created == (owned.label or revision)
 
 
-def cluster_names(rollout: Rollout, live: Live) -> tuple[str, str]:
-    """The cluster's own names of the canary and of stable; empty: there is none, or it is not known."""
+def cluster_names(rollout: Rollout, live: Live, about: str) -> tuple[str, str]:
+    """The cluster's own names of the canary, if it is this revision, and of stable; empty: none, or nobody knows."""
     canary, stable = rollout.canary, rollout.stable
-    on_trial = live.names.get(canary.label, "") if canary else ""
+    on_trial = live.names.get(canary.label, "") if canary and canary.revision == about else ""
     if stable is None:
         return on_trial, ""
     if live.rolled and live.baseline == stable.revision:
@@ -123,6 +130,8 @@ def due(rollout: Rollout, live: Live, verdict: Verdict) -> tuple[str, Owned] | N
     if not live.known:
         return None
     empty = live.baseline is None
+    if empty and rollout.outside:
+        return None
     if stable is None:
         return (rollout.wanted, rollout.owned) if empty and rollout.invalid is None else None
     revision, owned = rollout.expected

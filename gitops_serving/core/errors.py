@@ -5,7 +5,8 @@
     ├── Conflict       the branch moved under us     -> forget everything, tick again at once
     ├── Unavailable    a dependency did not answer   -> back off, keep the last snapshot
     └── Refused        a dependency said no          -> a person must act
-        └── Denied     to us, and not to what we asked: rights, credentials, a missing namespace
+        ├── Denied     to us, and not to what we asked: rights, credentials, a missing namespace
+        └── Misnamed   to a name: nothing is there, or can be, of the name that we were given
 
 Adapters translate what their libraries raise into these four, and nothing else
 leaves their door.  The core raises only ``Invalid``.  A message says what
@@ -63,6 +64,17 @@ class Invalid(GitopsServingError):
             others=tuple(other.within(path) for other in self.others),
         )
 
+    def below(self, lines: int) -> Invalid:
+        """Say at which line of the whole file it is, where the place that raised it saw only what comes after some."""
+        return Invalid(
+            self.message,
+            code=self.code,
+            path=self.path,
+            line=self.line and self.line + lines,
+            remedy=self.remedy,
+            others=tuple(other.below(lines) for other in self.others),
+        )
+
 
 class Conflict(GitopsServingError):
     """The branch is no longer where the decision was made: nothing was written."""
@@ -78,6 +90,10 @@ class Refused(GitopsServingError):
 
 class Denied(Refused):
     """The no was to us, whatever we had asked: no revision is to blame for it."""
+
+
+class Misnamed(Refused):
+    """A repository or a branch of this name is not there, or cannot be: whoever named it must correct it."""
 
 
 def joined(complaints: list[Invalid]) -> Invalid:

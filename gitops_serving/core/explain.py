@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .decide import overdue
+from .describe import short
 from .due import arrived
 from .measure import Outcome
 from .model import UNREADABLE, Abort, Adopt, Decision, Drop, Exhausted, Promote, Refuse, Repair, Settle, Shift, Wait
@@ -67,8 +68,12 @@ def _stable(seen: Situation) -> str:
 
 
 def evidence(seen: Situation) -> tuple[str, ...]:
-    """Write one line per measurement, for the body of a commit."""
-    return tuple(f"{m.outcome.value}: {m.because}" for m in seen.verdict.measurements)
+    """Say what was measured, one line a metric, and what it comes to; before a rollout, what it will be able to see."""
+    verdict = seen.verdict
+    lines = [f"{m.outcome.value}: {m.because}" for m in verdict.measurements]
+    if verdict.measurements:
+        lines.append(f"evidence altogether {short(verdict.e)}; {short(verdict.bound)} ends a rollout")
+    return (*lines, *([verdict.foresight] if verdict.foresight else []))
 
 
 def step_of(seen: Situation, weight: int) -> str:

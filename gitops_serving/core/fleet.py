@@ -8,7 +8,7 @@ follow it, and no others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 from . import environment as environments
 from . import pack as packs
 from . import policy as policies
-from .environment import Environment
 from .errors import Invalid
 from .model import Policy, Rollout
-from .rollout import read_rollouts
+from .rollout import read_rollouts, unread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from .environment import Environment
+    from .found import Files
     from .pack import Pack
-    from .rollout import Files
 
 PACKS = "policies/metrics/"
 NOTHING: Mapping[str, bytes] = MappingProxyType({})
@@ -93,13 +93,22 @@ def read_fleet(tree: Files, name: str, now: datetime, shipped: Mapping[str, byte
     ``shipped``: metric packs by path, for those that the tree holds none of in their place.
     """
     environment = read_environment(tree, name)
-    rollouts = read_rollouts(tree, name, now)
-    if isinstance(environment, Environment) and environment.namespaces:
-        for service in rollouts:
-            if service.split("/")[0] not in environment.namespaces:
-                rollouts[service] = _foreign(service, environment)
+    rollouts = {
+        service: _permitted(rollout, environment) if isinstance(rollout, Rollout) else rollout
+        for service, rollout in read_rollouts(tree, name, now).items()
+    }
     found, unnamed = _policies(tree, _packs(tree, shipped))
     return Fleet(environment=environment, rollouts=rollouts, policies=found, unnamed=unnamed)
+
+
+def _permitted(rollout: Rollout, environment: Environment | Invalid) -> Rollout | Invalid:
+    """Start nothing outside of the namespaces, nor anywhere while nobody can read them; what we began is watched."""
+    if isinstance(environment, Invalid):
+        return replace(rollout, outside=True) if rollout.stable else environment
+    if not environment.namespaces or rollout.service.split("/")[0] in environment.namespaces:
+        return rollout
+    error = _foreign(rollout.service, environment)
+    return replace(unread(rollout, error), outside=True) if rollout.stable else error
 
 
 def _foreign(service: str, environment: Environment) -> Invalid:

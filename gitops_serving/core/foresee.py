@@ -35,13 +35,14 @@ def requests_needed(bad: float, border: float, phi: float, bound: float) -> floa
 
 def foreseen(policy: Policy, evidence: Evidence) -> str:
     """Say what the policy's steps can detect at stable's present traffic; empty: there is none to tell by."""
-    passed = evidence.t - evidence.began
-    traffic = {
-        name: cutter.seen / passed for name, cutter in evidence.cutters.items() if passed > 0 and cutter.seen > 0
-    }
+    traffic = [
+        cutter.seen / (evidence.t - cutter.first)
+        for cutter in evidence.cutters.values()
+        if cutter.seen and cutter.first is not None
+    ]
     if not traffic:
         return "stable has no traffic to tell by what these steps could detect"
-    rate = max(traffic.values())
+    rate = max(traffic)
     warm_up = policy.timing.warm_up_after_shift.total_seconds()
     seconds = sum(step.weight / 100 * max(step.dwell.total_seconds() - warm_up, 0.0) for step in policy.steps)
     canary = rate * seconds

@@ -136,5 +136,5 @@ def _finite(value: Any, what: str) -> float:
 
 def _wrong(why: str) -> Invalid:
     return Invalid(
-        f"this is no message of the judge's: {why}", code="message", remedy="see `judge --help` for the form"
+        f"this is no message of the judge's: {why}", code="message", remedy="see docs/judging.md for the form"
     )

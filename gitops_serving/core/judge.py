@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from .describe import described, proof, short
 from .evidence import SMELLS, lacking
 from .foresee import foreseen
-from .measure import Kind, Outcome, Verdict
-from .plan import LATEST, WITNESS
+from .measure import Outcome, Verdict
+from .plan import WITNESS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,9 +82,9 @@ def assess(policy: Policy, evidence: Evidence, wrong: Mapping[str, str], held: t
         because = "; ".join(
             filter(None, (because, f"it smells: evidence {short(total)} of all metrics, and {short(bound)} is proof"))
         )
-    drifting = {metric.name for metric in policy.metrics if metric.kind is Kind.DRIFT}
-    ours = bool(unread) or set(lacks) <= drifting  # neither a wrong query nor other predictions are silence
-    silent_for = timedelta() if ours else max(timedelta(seconds=evidence.quiet) - held, timedelta())
+    silent_for = max(timedelta(seconds=evidence.quiet) - held, timedelta())
+    if unread:  # a wrong query is no silence
+        silent_for = timedelta()
     return Verdict(Outcome.SILENT, because, silent_for, measurements, told, total, bound)
 
 
@@ -95,9 +95,11 @@ def _blindness(plan: Plan, readings: Mapping[str, Reading], now: datetime) -> st
         return blind
     witness = readings[WITNESS]
     newest = max((t for series in witness.series for t, _ in series.samples), default=None)
+    if plan.behind:  # what was asked about is long past
+        return None
     if newest is None:
         return witness.cause or "Prometheus answers, and has scraped nothing lately"
     behind = now.timestamp() - newest
-    if behind > (2 * plan.step + min(plan.step, LATEST) + STALE_AFTER).total_seconds() and not plan.behind:
+    if behind > (2 * plan.step + plan.lag + STALE_AFTER).total_seconds():
         return f"Prometheus has scraped nothing for {behind:.0f} s, or its clock is not ours"
     return None

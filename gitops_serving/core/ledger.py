@@ -12,18 +12,20 @@ A record that does not read back to the same value is never written.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from . import yamltext
+from . import exact, yamltext
 from .errors import Invalid
+from .exact import Part
 from .model import Canary, Hold, Past, Request, Stable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from datetime import datetime
 
 API_VERSION, KIND = "gitops-serving.dev/v1alpha1", "RolloutRecord"
 KEPT_REJECTIONS = 20  # the newest; older ones may be tried again
@@ -201,15 +203,15 @@ def _filled(**fields: Any) -> dict[str, Any]:
 
 
 def read_record(source: bytes, path: str, environment: str) -> Record:
-    """Read a record; raise Invalid if somebody damaged it."""
+    """Read a record; raise Invalid if somebody damaged it, in whatever way."""
     try:
-        document = yamltext.read(source)[0]
+        documents = yamltext.read(source)
     except Invalid as error:
         raise error.within(path) from error
     try:
-        record = _record(document.value, environment)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise damaged(path, f"{type(error).__name__}: {error}") from error
+        record = _record(documents, environment)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise damaged(path, str(error)) from error
     if record_path(environment, record.service) != path:
         raise damaged(path, f"it is that of {record.service}")
     return record
@@ -225,68 +227,102 @@ def damaged(path: str, why: str) -> Invalid:
     )
 
 
-def _record(value: Mapping[str, Any], environment: str) -> Record:
-    """Build a record from its parsed file."""
-    if value["kind"] != KIND or value["apiVersion"] != API_VERSION:
+def _record(documents: tuple[yamltext.Document, ...], environment: str) -> Record:
+    """Build a record from its parsed file; raises ValueError for anything that we would not have written."""
+    value = documents[0].value
+    if len(documents) > 1 or not isinstance(value, Mapping):
+        raise ValueError("it is not one mapping")
+    whole = Part(value)
+    if (value.get("kind"), value.get("apiVersion")) != (KIND, API_VERSION):
         raise ValueError(f"not a {KIND} of {API_VERSION}")
-    metadata = value["metadata"]
-    stable, canary = value.get("stable"), value.get("canary")
-    hold, asked, last = value.get("hold"), value.get("asked"), value.get("last")
-    return Record(
-        service=f"{metadata['namespace']}/{metadata['name']}",
+    metadata, stable, canary, previous = (whole.part(key) for key in ("metadata", "stable", "canary", "previous"))
+    hold, asked, last = (whole.part(key) for key in ("hold", "asked", "last"))
+    if metadata is None:
+        raise ValueError("metadata is missing")
+    record = Record(
+        service=f"{metadata.text('namespace')}/{metadata.text('name')}",
         environment=environment,
-        stable=stable
-        and Stable(str(stable["revision"]), stable.get("label"), stable.get("clusterRevision"), stable.get("uid")),
-        stable_text=stable["manifest"] if stable else "",
-        canary=canary and _canary(canary),
-        canary_text=canary["manifest"] if canary else "",
-        policy=canary.get("policy", "") if canary else "",
-        previous=value["previous"]["revision"] if value.get("previous") else None,
-        admissions=int(value["admissions"]),
-        settling=value.get("settling", False) is True,
-        hold=hold
-        and Hold(
-            by=hold["by"],
-            at=_instant(hold["at"]),
-            reason=hold.get("reason", ""),
-            until=_instant(hold["until"]) if "until" in hold else None,
-        ),
-        asked=asked and Asked(Request(asked["what"]), asked["revision"], asked["by"], _instant(asked["at"])),
-        rejected=tuple(
-            Rejected(r["revision"], r.get("blob"), _instant(r["at"]), r["because"]) for r in value.get("rejected", ())
-        ),
-        last=last and (last["action"], last["revision"], _instant(last["at"])),
+        stable=_stable(stable) if stable else None,
+        stable_text=stable.text("manifest") if stable else "",
+        canary=_canary(canary) if canary else None,
+        canary_text=canary.text("manifest") if canary else "",
+        policy=(canary.perhaps("policy") or "") if canary else "",
+        previous=previous.text("revision", exact.REVISION) if previous else None,
+        admissions=whole.whole("admissions", 0),
+        settling=whole.flag("settling"),
+        hold=_hold(hold) if hold else None,
+        asked=_asked(asked) if asked else None,
+        rejected=tuple(_rejected(each) for each in whole.parts("rejected")),
+        last=_last(last) if last else None,
+    )
+    _check(record)
+    return record
+
+
+def _last(part: Part) -> tuple[str, str, datetime]:
+    return part.text("action"), part.text("revision", exact.REVISION), part.instant("at")
+
+
+def _check(record: Record) -> None:
+    """Hold the fields against each other: a label that is given twice, or to another, is one nobody can trust."""
+    for named in (record.stable, record.canary):
+        if named is None or named.label is None:
+            continue
+        if named.label.partition(".")[0] != named.revision:
+            raise ValueError(f"the label {named.label} is not that of {named.revision}")
+        if exact.number_of(named.label) > record.admissions:
+            raise ValueError(f"the label {named.label} is beyond the {record.admissions} admissions")
+    if record.stable is None and (record.canary is not None or record.settling):
+        raise ValueError("it has no stable revision to return to")
+
+
+def _stable(part: Part) -> Stable:
+    return Stable(
+        part.text("revision", exact.REVISION),
+        part.perhaps("label", exact.LABEL),
+        part.perhaps("clusterRevision"),
+        part.perhaps("uid"),
     )
 
 
-def _canary(value: Mapping[str, Any]) -> Canary:
+def _canary(part: Part) -> Canary:
     return Canary(
-        revision=value["revision"],
-        label=value["label"],
-        weight=_weight(value),
-        started=_instant(value["started"]),
-        since=_instant(value["since"]),
-        held=_held(value),
-        past=tuple(Past(_weight(each), _instant(each["since"]), _held(each)) for each in value.get("past", ())),
+        revision=part.text("revision", exact.REVISION),
+        label=part.text("label", exact.LABEL),
+        weight=part.whole("weight", 1, 100),
+        started=part.instant("started"),
+        since=part.instant("since"),
+        held=_held(part),
+        past=tuple(
+            Past(each.whole("weight", 1, 100), each.instant("since"), _held(each)) for each in part.parts("past")
+        ),
     )
 
 
-def _weight(value: Mapping[str, Any]) -> int:
-    weight = value["weight"]
-    if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= 100:
-        raise ValueError(f"canary.weight {weight!r} is not from 1 to 100")
-    return weight
+def _held(part: Part) -> timedelta:
+    return timedelta(seconds=part.whole("held", 0) if "held" in part.value else 0)
 
 
-def _held(value: Mapping[str, Any]) -> timedelta:
-    return timedelta(seconds=int(value.get("held", 0)))
+def _hold(part: Part) -> Hold:
+    return Hold(
+        by=part.text("by"),
+        at=part.instant("at"),
+        reason=part.perhaps("reason") or "",
+        until=part.instant("until") if "until" in part.value else None,
+    )
 
 
-def _instant(text: str) -> datetime:
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError(f"{text} has no time zone")
-    return at.astimezone(UTC)
+def _asked(part: Part) -> Asked:
+    return Asked(Request(part.text("what")), part.text("revision", exact.REVISION), part.text("by"), part.instant("at"))
+
+
+def _rejected(part: Part) -> Rejected:
+    return Rejected(
+        part.text("revision", exact.REVISION),
+        part.perhaps("blob", exact.BLOB),
+        part.instant("at"),
+        part.text("because"),
+    )
 
 
 def reject(record: Record, rejected: Rejected) -> Record:

@@ -14,14 +14,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .errors import Invalid
 from .model import Owned
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .yamltext import Document
 
 LABEL = "gitops-serving.dev/revision"
@@ -31,6 +35,7 @@ LABELS_POINTER = "/spec/predictor/labels"
 LABEL_POINTER = f"{LABELS_POINTER}/{LABEL.replace('/', '~1')}"
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?\Z")  # KServe's own rule
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
+MOST_ENDLESS = 10  # are complained about; a guess, and a bound on what a hostile file can cost
 SCALING = ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric")
 COPIED_ANNOTATIONS_NOT = (
     "kubectl.kubernetes.io/last-applied-configuration",  # written by kubectl, never copied by KServe
@@ -59,6 +64,8 @@ def check(document: Document) -> None:
     def complain(message: str, pointer: str, remedy: str, code: str = "manifest") -> None:
         complaints.append(Invalid(message, code=code, line=document.line(pointer), remedy=remedy))
 
+    for pointer, number in islice(_endless(value), MOST_ENDLESS):
+        complain(f"{number} is no number that JSON has", pointer, "write a finite number, or put it in quotes")
     if value.get("apiVersion") != API_VERSION:
         complain(f"apiVersion is {value.get('apiVersion')!r}", "/apiVersion", f"write {API_VERSION}")
     metadata, spec = value.get("metadata"), value.get("spec")
@@ -75,29 +82,39 @@ def check(document: Document) -> None:
         raise Invalid(first.message, code=first.code, line=first.line, remedy=first.remedy, others=tuple(rest))
 
 
+def _endless(value: object, pointer: str = "") -> Iterator[tuple[str, float]]:
+    """Find the numbers that YAML has and JSON has not: whatever the API server would make of them, it is not this."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield pointer, value
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inner:
+        yield from _endless(each, f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}")
+
+
 def _check_metadata(metadata: Mapping[str, Any], complain: Any) -> None:
     """Check name, namespace, labels and annotations."""
-    if not NAME.match(str(metadata.get("name", ""))) or len(str(metadata.get("name"))) > 48:
+    name, namespace = metadata.get("name"), metadata.get("namespace", "default")
+    if not isinstance(name, str) or not NAME.match(name) or len(name) > 48:
         complain(
-            f"metadata.name {metadata.get('name')!r} is no name for an InferenceService",
+            f"metadata.name {name!r} is no name for an InferenceService",
             "/metadata/name",
             "use at most 48 lower-case letters, digits and dashes, a letter first",
         )
-    if not NAMESPACE.match(str(metadata.get("namespace", "default"))):
+    if not isinstance(namespace, str) or not NAMESPACE.match(namespace):
         complain(
-            f"metadata.namespace {metadata.get('namespace')!r} is no namespace",
+            f"metadata.namespace {namespace!r} is no namespace",
             "/metadata/namespace",
-            "use lower-case letters, digits and dashes",
+            "use lower-case letters, digits and dashes, in quotes if there are digits alone",
         )
     for field in ("labels", "annotations"):
-        if not _texts(metadata.get(field, {})):
+        if not _texts(metadata.get(field)):
             complain(f"metadata.{field} is not a mapping of texts", f"/metadata/{field}", "quote its values")
 
 
 def _check_spec(spec: Mapping[str, Any], complain: Any) -> None:
     """Check the predictor and the owned fields in it."""
     predictor = spec["predictor"]
-    if not _texts(predictor.get("labels", {})):
+    if not _texts(predictor.get("labels")):
         complain("spec.predictor.labels is not a mapping of texts", LABELS_POINTER, "quote its values")
     weight = predictor.get("canaryTrafficPercent")
     if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight <= 100):
@@ -113,7 +130,10 @@ def _check_spec(spec: Mapping[str, Any], complain: Any) -> None:
 
 
 def _texts(value: object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(v, str) for v in (*value, *value.values()))
+    """Tell whether a value is a mapping of texts; nothing at all is one too, as for Kubernetes."""
+    return value is None or (
+        isinstance(value, Mapping) and all(isinstance(each, str) for each in (*value, *value.values()))
+    )
 
 
 def owned_of(value: Mapping[str, Any]) -> Owned:
@@ -178,7 +198,7 @@ def edits(value: Mapping[str, Any], owned: Owned) -> list[dict[str, Any]]:
         only = len(predictor["labels"]) == 1
         patch.append({"op": "remove", "path": LABELS_POINTER if only else LABEL_POINTER})
     elif owned.label is not None and owned.label != present.label:
-        if predictor.get("labels"):
+        if predictor.get("labels") is not None:
             patch.append({"op": "add", "path": LABEL_POINTER, "value": owned.label})
         else:
             patch.append({"op": "add", "path": LABELS_POINTER, "value": {LABEL: owned.label}})

@@ -150,6 +150,7 @@ class Rollout:
     asked: Request | None = None  # only if it names the revision on trial or, with none on trial, the wanted one
     place: Place = Place("")
     invalid: Invalid | None = None  # what is wrong with the head's manifest; then wanted is UNREADABLE
+    outside: bool = False  # of the namespaces that we may touch, or nobody can read which: nothing is started there
     documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # parsed manifests by revision
 
     @property

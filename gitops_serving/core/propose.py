@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from . import ledger, manifest, yamltext
+from . import exact, ledger, manifest, yamltext
 from .due import cluster_names
 from .errors import Invalid
 from .explain import ACTIONS, evidence, explain, step_of
+from .found import parse
 from .ledger import Entry, Record, Rejected
 from .model import (
     Abort,
@@ -36,7 +37,7 @@ from .model import (
     Stable,
     Wait,
 )
-from .rollout import parse, read_record
+from .rollout import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -142,8 +143,7 @@ def propose(decision: Decision, seen: Situation, tree: Files) -> Change | None:
     files = {path: ledger.write_record(record)}
     if draft.file is not None and draft.file != tree.read(place.path):
         files[place.path] = draft.file
-    canary, stable = cluster_names(rollout, seen.live)
-    about_canary = rollout.canary is not None and rollout.canary.revision == draft.revision
+    canary, stable = cluster_names(rollout, seen.live, draft.revision)
     entry = Entry(
         service=rollout.service,
         action=action,
@@ -152,7 +152,7 @@ def propose(decision: Decision, seen: Situation, tree: Files) -> Change | None:
         weight=draft.weight,
         revision=draft.revision,
         environment=seen.environment,
-        canary=canary if about_canary else "",
+        canary=canary,
         stable=stable,
         policy=f"{seen.policy.name}@{seen.policy.digest}" if seen.policy else "",
         because=explain(decision, seen),
@@ -196,7 +196,7 @@ def _draft(decision: Decision, seen: Situation, tree: Files, record: Record) -> 
 def _adopt(seen: Situation, tree: Files, record: Record) -> _Draft:
     rollout, live = seen.rollout, seen.live
     label = rollout.owned.label
-    number = int(label.rsplit(".", 1)[-1]) if label and label.rsplit(".", 1)[-1].isdigit() else 0
+    number = exact.number_of(label) if label else 0
     stable = Stable(rollout.wanted, label, live.rolled, live.uid)
     record = replace(
         record, stable=stable, stable_text=_text(tree, rollout.place), admissions=max(record.admissions, number)
@@ -243,7 +243,7 @@ def _promote(seen: Situation, tree: Files, record: Record) -> _Draft:
         file = _with_owned(tree, rollout.place, at_rest)
         text = _span(file, rollout.place.document)
     else:
-        text = _owned_text(record.canary_text, at_rest)
+        text = _owned_text(record, record.canary_text, at_rest)
     record = replace(
         record,
         previous=stable.revision,
@@ -360,21 +360,28 @@ def _stable_file(record: Record, seen: Situation, tree: Files) -> bytes:
     owned = Owned(0 if record.settling else None, stable.label)
     if rollout.wanted == stable.revision:
         return _with_owned(tree, rollout.place, owned)
-    text = _owned_text(record.stable_text, owned).encode()
+    text = _owned_text(record, record.stable_text, owned).encode()
     return yamltext.replace(_source(tree, rollout.place), rollout.place.document, text)
 
 
-def _owned_text(text: str, owned: Owned) -> str:
-    """Give one manifest's text these owned fields."""
+def _owned_text(record: Record, text: str, owned: Owned) -> str:
+    """Give the text of a manifest that the record holds these owned fields."""
     source = text.encode()
-    return yamltext.patch(source, manifest.edits(parse(source)[0].value, owned)).decode()
+    try:
+        return yamltext.patch(source, manifest.edits(parse(source)[0].value, owned)).decode()
+    except Invalid as error:
+        raise Invalid(
+            f"line {error.line} of the manifest that the record holds cannot be worked with: {error.message}",
+            code=error.code,
+            path=ledger.record_path(record.environment, record.service),
+            remedy=f"push the stable manifest back in another form: {error.remedy}",
+        ) from error
 
 
 def _with_owned(tree: Files, place: Place, owned: Owned) -> bytes:
     """Give the manifest at a place these owned fields, and leave every other byte of its file."""
     source = _source(tree, place)
-    value = parse(source)[place.document].value
-    return yamltext.patch(source, manifest.edits(value, owned), place.document)
+    return yamltext.patch(source, manifest.edits(parse(source)[place.document].value, owned), place.document)
 
 
 def _source(tree: Files, place: Place) -> bytes:

@@ -7,101 +7,48 @@ watch over a canary that is on trial.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from . import ledger, manifest, yamltext
-from .errors import Invalid
+from . import exact, found, ledger, manifest
+from .errors import Invalid, joined
+from .found import parse
 from .model import UNREADABLE, Owned, Place, Rollout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
-    from typing import Protocol
 
+    from .found import Broken, Files, Found
     from .ledger import Record
-    from .yamltext import Document
-
-    class Files(Protocol):
-        """The part of a tree that is read here."""
-
-        def paths(self, under: str = "") -> Sequence[str]:
-            """List the files below a folder."""
-            ...
-
-        def read(self, path: str) -> bytes | None:
-            """Read a file; None: there is none, or it is too large."""
-            ...
-
-
-parse = lru_cache(maxsize=8192)(yamltext.read)  # equal bytes are parsed once; documents are never changed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """One InferenceService in one document of a file."""
-
-    number: int
-    service: str
-    document: Document
-    revision: str  # UNREADABLE: it is invalid
-    owned: Owned = Owned()
-    invalid: Invalid | None = None
-
-
-@lru_cache(maxsize=8192)
-def _scan(source: bytes) -> tuple[Found, ...]:
-    """Find the InferenceServices of a file; equal bytes are scanned once."""
-    found = []
-    for number, document in enumerate(parse(source)):
-        if not manifest.is_inference_service(document.value):
-            continue
-        service = manifest.service_of(document.value)
-        try:
-            manifest.check(document)
-        except Invalid as error:
-            found.append(Found(number=number, service=service, document=document, revision=UNREADABLE, invalid=error))
-            continue
-        revision, owned = manifest.revision_of(document.value), manifest.owned_of(document.value)
-        found.append(Found(number=number, service=service, document=document, revision=revision, owned=owned))
-    return tuple(found)
 
 
 def read_rollouts(tree: Files, environment: str, now: datetime) -> dict[str, Rollout | Invalid]:
     """Read every service of an environment; one bad file never stops the others."""
-    manifests, broken = _manifests(tree, f"clusters/{environment}/")
+    manifests, broken = found.manifests(tree, f"clusters/{environment}/")
     records = _records(tree, environment)
     result: dict[str, Rollout | Invalid] = {}
     for service in sorted(manifests.keys() | records.keys()):
         record = records.get(service) or ledger.Record(service=service, environment=environment)
         if isinstance(record, Invalid):
             result[service] = record
-        else:
+            continue
+        try:
             result[service] = _rollout(record, manifests.get(service, []), broken, now)
-    for path, error in broken.items():  # a file that nobody can read: named after its place
-        result.setdefault("/".join(path.rsplit(".", 1)[0].split("/")[-2:]), error)
+        except Exception as fault:  # noqa: BLE001 -- a record nobody thought of is this service's trouble alone
+            path = ledger.record_path(environment, service)
+            result[service] = ledger.damaged(path, f"{type(fault).__name__}: {fault}")
+    for path, file in broken.items():  # one that held nobody we know of is named after its place
+        result.setdefault(_named(path), file.error)
     return result
 
 
-def _manifests(tree: Files, folder: str) -> tuple[dict[str, list[tuple[str, Found]]], dict[str, Invalid]]:
-    """Find the InferenceServices below a folder, and the files that could not be read."""
-    manifests: dict[str, list[tuple[str, Found]]] = {}
-    broken: dict[str, Invalid] = {}
-    for path in tree.paths(folder):
-        if not path.endswith((".yaml", ".yml")) or path == f"{folder}cluster.yaml":
-            continue
-        source = tree.read(path)
-        if source is None:
-            broken[path] = Invalid("the file is too large", code="limits", path=path, remedy="keep it below 1 MiB")
-            continue
-        try:
-            for found in _scan(source):
-                manifests.setdefault(found.service, []).append((path, found))
-        except Invalid as error:
-            broken[path] = error.within(path)
-    return manifests, broken
+def _named(path: str) -> str:
+    """Say which service a file is about, going by where it stands."""
+    return "/".join(path.rsplit(".", 1)[0].split("/")[-2:])
 
 
 def _records(tree: Files, environment: str) -> dict[str, Record | Invalid]:
@@ -127,7 +74,7 @@ def read_record(source: bytes, path: str, environment: str) -> Record:
         if named is None:
             continue
         try:
-            same = [(f.service, f.revision) for f in _scan(text.encode())] == [(record.service, named.revision)]
+            same = [(f.service, f.revision) for f in found.scan(text.encode())] == [(record.service, named.revision)]
         except Invalid:
             same = False
         if not same:
@@ -136,77 +83,102 @@ def read_record(source: bytes, path: str, environment: str) -> Record:
 
 
 def _rollout(
-    record: Record, manifests: list[tuple[str, Found]], broken: Mapping[str, Invalid], now: datetime
+    record: Record, manifests: list[tuple[str, Found]], broken: Mapping[str, Broken], now: datetime
 ) -> Rollout | Invalid:
     """Make one service of its record and its manifest; an invalid head stops what is new, never the watch."""
-    error = _complaint(record, manifests, broken)
-    path, found = manifests[0] if manifests else ("", None)
-    rollout = _recorded(record, Place(path, found.number if found else 0), now)
-    subject = record.canary.revision if record.canary else found.revision if found else UNREADABLE
+    path, head = manifests[0] if manifests else ("", None)
+    error = _unfound(record, broken) if head is None else _complaint(record, manifests)
+    rollout = _recorded(record, Place(path, head.number if head else 0), now)
+    subject = record.canary.revision if record.canary else head.revision if head else UNREADABLE
     asked = record.asked.what if record.asked and record.asked.revision == subject else None
-    if error is not None or found is None:
+    if error is not None or head is None:
         error = error or Invalid("no manifest", code="missing")
         return replace(rollout, invalid=error, asked=asked) if record.stable else error
     return replace(
         rollout,
-        wanted=found.revision,
-        owned=found.owned,
-        direct=_direct(record, found.revision, found.document.value),
-        documents={**rollout.documents, found.revision: found.document.value},
+        wanted=head.revision,
+        owned=head.owned,
+        direct=_direct(record, head.revision, head.document.value),
+        documents={**rollout.documents, head.revision: head.document.value},
         asked=asked,
     )
 
 
-def _complaint(record: Record, manifests: list[tuple[str, Found]], broken: Mapping[str, Invalid]) -> Invalid | None:
+def unread(rollout: Rollout, error: Invalid) -> Rollout:
+    """Keep what the record says, and nothing of the head: nothing new begins, and what is on trial is watched."""
+    asked = rollout.asked if rollout.canary else None
+    invalid = rollout.invalid or error
+    return replace(rollout, wanted=UNREADABLE, owned=Owned(), direct=None, asked=asked, invalid=invalid)
+
+
+def _unfound(record: Record, broken: Mapping[str, Broken]) -> Invalid:
+    """Say why a service has no manifest: with the cause of every file that nobody can read and that may hold it."""
+    likeness = {path: _likeness(record, path, file.source) for path, file in broken.items()}
+    likely = sorted(broken, key=likeness.__getitem__, reverse=True)
+    held = [path for path in likely if any(likeness[path][:2])]
+    if held:
+        certain = likeness[held[0]][0]
+        return joined([broken[path].error for path in (held[:1] if certain else held)])
+    return Invalid(
+        f"the manifest of {record.service} is not in Git"
+        + (", unless in a file that cannot be read" if broken else ""),
+        code="missing",
+        remedy="bring it back; the service keeps running meanwhile",
+        others=tuple(broken[path].error for path in likely),
+    )
+
+
+def _likeness(record: Record, path: str, source: bytes) -> tuple[bool, bool, int]:
+    """Say how likely a file held a service: by its place, by the name in it, by the lines that it shares with it."""
+    name = record.service.partition("/")[2]
+    known = {line for text in (record.stable_text, record.canary_text) for line in text.encode().splitlines()}
+    named = re.search(rb"\bname[\"']?:\s*[\"']?" + re.escape(name.encode()) + rb"(?![-\w.])", source) is not None
+    return _named(path) == record.service, named, len(known.intersection(source.splitlines()))
+
+
+def _complaint(record: Record, manifests: list[tuple[str, Found]]) -> Invalid | None:
     """Say what is wrong with a service at the head; None: nothing."""
-    if not manifests:
-        where = ", ".join(sorted(broken))
-        return Invalid(
-            f"the manifest of {record.service} is not in Git"
-            + (f", unless in a file that cannot be read ({where})" if where else ""),
-            code="missing",
-            remedy="mend the file" if where else "bring it back; the service keeps running meanwhile",
-        )
-    (path, found), *others = manifests
+    (path, head), *others = manifests
     if others:
         other = others[0]
         return Invalid(
             f"{record.service} is defined twice, here and at {other[0]}:{other[1].document.line('')}",
             code="conflict",
             path=path,
-            line=found.document.line(""),
+            line=head.document.line(""),
             remedy="remove one of the two",
         )
-    error = found.invalid or _foreign_owned(record, found) or _uncovered(record, found)
+    error = head.invalid or _foreign_owned(record, head) or _uncovered(record, head)
     return error and error.within(path)
 
 
-def _foreign_owned(record: Record, found: Found) -> Invalid | None:
+def _foreign_owned(record: Record, head: Found) -> Invalid | None:
     """A new service has no weight, which KServe would ignore, and no label of another revision."""
     if record.stable is not None:
         return None
-    line, owned = found.document.line, found.owned
+    line, owned = head.document.line, head.owned
     if owned.weight is not None:
         message = "a new service has a weight, which KServe would ignore"
         return Invalid(message, code="weight", line=line(manifest.WEIGHT_POINTER), remedy="remove canaryTrafficPercent")
-    if owned.label is not None and owned.label.split(".")[0] != found.revision:
+    own = owned.label is None or (exact.LABEL.fullmatch(owned.label) and owned.label.startswith(head.revision))
+    if not own:
         message = "a new service has the label of another revision"
         return Invalid(message, code="label", line=line(manifest.LABEL_POINTER), remedy=f"remove {manifest.LABEL}")
     return None
 
 
-def _uncovered(record: Record, found: Found) -> Invalid | None:
+def _uncovered(record: Record, head: Found) -> Invalid | None:
     """A changed component that no weight covers would get all traffic at once."""
     if record.stable is None:
         return None
     stable = parse(record.stable_text.encode())[0].value
-    component = manifest.other_component_changed(stable, found.document.value)
+    component = manifest.other_component_changed(stable, head.document.value)
     if component is None:
         return None
     return Invalid(
         f"spec.{component} changed, and a weight covers the predictor alone",
         code="component",
-        line=found.document.line(f"/spec/{component}"),
+        line=head.document.line(f"/spec/{component}"),
         remedy="leave it as it was; only the predictor can be rolled out so far",
     )
 

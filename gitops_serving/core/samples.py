@@ -6,45 +6,56 @@ what it missed arrives with the next.  A series counts from its first value; onl
 that appears after others of its pod was born meanwhile, and counts from zero.
 
 What is wrong with an answer is said in words, per metric, and makes no moment: an answer
-that is not understood is no evidence in either direction.
+that is not understood is no evidence in either direction.  That is told instant by
+instant, so that it does not depend on how many of them are read at once.
 """
 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .blocks import Counts
-from .evidence import Evidence, Moment, begun, fold
-from .measure import Kind, Reading, Series
+from .evidence import Moment, begun, fold
+from .measure import Kind
 from .plan import ARMS, WITNESS, step_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from .evidence import Evidence
+    from .measure import Reading, Series
     from .plan import Plan, Signal
 
     Key = frozenset[tuple[str, str]]
+    Told = Sequence[tuple["Line", float]]
 
 PODS = ("pod_name", "pod", "k8s_pod_name", "instance")  # labels that tell pods apart, the surest first
+PRIMARY = {Kind.COUNTER: ("total", "good", "bad"), Kind.HISTOGRAM: ("buckets",), Kind.DRIFT: ("buckets",)}
+BUCKETED = (Kind.HISTOGRAM, Kind.DRIFT)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What tells a series of an answer from the others; found out once, and not at every instant."""
+    """What tells a series from the others of its answer, read once."""
 
     key: Key
-    pod: str
-    edge: float  # of its bucket; 0: it is none
+    name: str  # of its metric; empty: it is a computed one
+    pod: str  # empty: nobody says
+    edge: float  # of its bucket, in the signal's own unit; 0 where there is none that anybody can read
+    bucketed: bool  # whether there is one
 
-
-@lru_cache(maxsize=65536)
-def _line(key: Key, scale: float) -> Line:
-    """Read the labels of a series; equal labels are read once, since every look answers with the same ones."""
-    series = Series(dict(key), ())
-    return Line(key, pod(series), edge(series, scale))
+    @classmethod
+    def of(cls, series: Series, scale: float) -> Line:
+        """Read the labels of a series."""
+        labels, edge = series.labels, math.nan
+        with suppress(KeyError, ValueError):
+            edge = float(labels["le"]) * scale
+        bucketed = not math.isnan(edge)
+        pod = next((labels[label] for label in PODS if label in labels), "")
+        return cls(frozenset(labels.items()), labels.get("__name__", ""), pod, edge if bucketed else 0.0, bucketed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,83 +64,18 @@ class Book:
 
     last: Mapping[Key, float] = field(default_factory=dict)  # by series: its last value
     sums: Mapping[float, float] = field(default_factory=dict)
-    pods: frozenset[str] = frozenset()  # that were seen
 
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """The instants of a look."""
-
-    begin: float  # Unix seconds
-    step: float  # seconds
-    count: int
-
-    def told(self, series: Series) -> Iterable[tuple[int, float]]:
-        """Number the samples of a series by instant, and leave out those of other looks."""
-        begin, step, count, samples = self.begin, self.step, self.count, series.samples
-        if len(samples) == count and samples[0][0] == begin and samples[-1][0] == begin + step * (count - 1):
-            return enumerate([value for _, value in samples])  # nothing is missing, as nearly always
-        numbered = [(round((t - begin) / step), value) for t, value in samples]
-        return [each for each in numbered if 0 <= each[0] < count]
-
-
-class Writing:
-    """A book while a look is written into it, instant by instant.
-
-    What each series gains is found out first, series by series, since that is where most of a look's time goes.
-    """
-
-    def __init__(self, book: Book, reading: Reading, lines: Sequence[Line], grid: Grid) -> None:
-        self.sums = dict(book.sums)
-        self.gains: list[dict[float, float] | None] = [None] * grid.count  # by bucket; None: nothing was told then
-        self._last = dict(book.last)
-        appeared = _appeared(book, reading, lines, grid)
-        self._pods = book.pods | appeared.keys()
-        for series, line in zip(reading.series, lines, strict=True):
-            self._take(series, line, grid, appeared.get(line.pod, grid.count))
-
-    def _take(self, series: Series, line: Line, grid: Grid, appeared: int) -> None:
-        """Find out what a series gained from instant to instant, and from the last look to the first."""
-        gains, bucket = self.gains, line.edge
-        before = self._last.get(line.key)
-        for index, value in grid.told(series):
+    def after(self, told: Told, known: frozenset[str]) -> Book:
+        """Add what each series gained, now that it has this value; ``known``: the pods that were seen before."""
+        last, sums = dict(self.last), dict(self.sums)
+        for line, value in told:
+            before = last.get(line.key)
             if before is None:
-                gained = value if appeared < index else 0.0
-            else:
-                gained = value - before if value >= before else value
-            before = value
-            at = gains[index]
-            if at is None:
-                gains[index] = {bucket: gained}
-            else:
-                at[bucket] = at.get(bucket, 0.0) + gained
-        if before is not None:
-            self._last[line.key] = before
-
-    def turn(self, index: int) -> bool:
-        """Go on to an instant; tells whether anything was told then."""
-        gained = self.gains[index]
-        if gained is None:
-            return False
-        for bucket, more in gained.items():
-            self.sums[bucket] = self.sums.get(bucket, 0.0) + more
-        return True
-
-    def closed(self) -> Book:
-        """Give the book as it is now."""
-        return Book(self._last, self.sums, self._pods)
-
-
-def _appeared(book: Book, reading: Reading, lines: Sequence[Line], grid: Grid) -> dict[str, int]:
-    """By pod: the instant at which it was first seen; before all instants, where an earlier look saw it."""
-    found = dict.fromkeys(book.pods, -1)
-    for series, line in zip(reading.series, lines, strict=True):
-        if found.get(line.pod) == -1:
-            continue
-        for first, _ in grid.told(series):
-            found[line.pod] = min(first, found.get(line.pod, first))
-            break
-    return found
+                before = 0.0 if line.pod in known else value
+            last[line.key] = value
+            gained = value - before if value >= before else value
+            sums[line.edge] = sums.get(line.edge, 0.0) + max(gained, 0.0)
+        return Book(last, sums)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,215 +86,204 @@ class Folded:
     until: int  # the last instant of the grid that is in it
     evidence: Evidence
     books: Mapping[str, Book] = field(default_factory=dict)  # by query
+    pods: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by signal and revision: those that were seen
     edges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # by signal: of its histogram
-    wrong: Mapping[str, str] = field(default_factory=dict)  # by metric: why nothing can be read
+    odd: Mapping[str, str] = field(default_factory=dict)  # by metric: what is wrong with its latest samples
+    refused: Mapping[str, str] = field(default_factory=dict)  # by metric: why it cannot be asked
 
-
-def pod(series: Series) -> str:
-    """Name the pod that a series comes from."""
-    return next((series.labels[label] for label in PODS if label in series.labels), "")
-
-
-def edge(series: Series, scale: float) -> float:
-    """The bucket's edge in the signal's own unit; 0 where there are no buckets, NaN where nobody can read it."""
-    if "le" not in series.labels:
-        return 0.0
-    try:
-        return float(series.labels["le"]) * scale
-    except ValueError:
-        return math.nan
+    @property
+    def wrong(self) -> Mapping[str, str]:
+        """By metric: why nothing can be read, so that somebody can correct policy, pack or scraping."""
+        return {**self.odd, **self.refused}
 
 
 def gather(plan: Plan, readings: Mapping[str, Reading], before: Folded | None) -> Folded | None:
     """Fold what was read into the evidence; what Prometheus could not be asked is asked again at the next look."""
-    told = moments(plan, readings, before)
-    if told is None:
-        return None
-    read, news = told
-    return replace(read, evidence=fold(read.evidence, news))
-
-
-def moments(
-    plan: Plan, readings: Mapping[str, Reading], before: Folded | None
-) -> tuple[Folded, Sequence[Moment]] | None:
-    """Turn what was read into moments, and say how far it went; the evidence is left as it was."""
     if plan.origin is None or plan.terms is None:
         return None
     if before is None or before.key != plan.key:
-        before = Folded(key=plan.key, until=plan.first - 1, evidence=begun(plan.terms))
-    scales = _scales(plan)
-    lines = {
-        name: [_line(frozenset(each.labels.items()), scale) for each in readings[name].series]
-        for name, scale in scales.items()
-        if name in readings
-    }
-    wrong = {**plan.wrong, **_wrong(plan, readings, lines, before)}
-    before = replace(before, wrong=wrong)
-    seconds, origin = plan.step.total_seconds(), plan.origin.timestamp()
-    scraped = {round((t - origin) / seconds) for series in readings[WITNESS].series for t, _ in series.samples}
-    last = min(plan.last, max(scraped, default=plan.first - 1))  # beyond it there is only what was there before
-    if any(reading.blind for reading in readings.values()) or last < plan.first:
-        return before, ()
-    grid = Grid(origin + plan.first * seconds, seconds, last - plan.first + 1)
-    readable = {name: signal for name, signal in plan.signals.items() if name not in wrong}
-    gauges = [f"{each.key}/value/{arm}" for each in readable.values() if each.source.kind is Kind.GAUGE for arm in ARMS]
-    counted = Counted(
-        books={n: Writing(before.books.get(n, Book()), readings[n], lines[n], grid) for n in lines if n not in gauges},
-        gauges={name: _values(readings.get(name, Reading()), grid) for name in gauges},
-        edges={**_edges_of(readable, lines, before.edges), **before.edges},
-    )
-    made = [
-        _moment(plan, readable, index, counted.at(index - plan.first), scraped=index in scraped)
-        for index in range(plan.first, last + 1)
-    ]
-    books = {**before.books, **{name: book.closed() for name, book in counted.books.items()}}
-    return replace(before, until=last, books=books, edges=counted.edges), made
+        before = Folded(key=plan.key, until=plan.first - 1, evidence=begun(plan.terms), refused=plan.wrong)
+    if plan.last < plan.first or any(reading.blind for reading in readings.values()):
+        return before
+    before = replace(before, refused={**plan.wrong, **_refused(plan, readings)})
+    scraped = {index for series in readings[WITNESS].series for index, _ in _indexed(plan, series)}
+    # Beyond the last scrape there is only what was there before; unless there are later ones, it is left for then.
+    last = plan.last if plan.behind else min(plan.last, max(scraped, default=plan.first - 1))
+    return before if last < plan.first else _folded(plan, readings, before, scraped, last)
 
 
-def _values(reading: Reading, grid: Grid) -> list[float | None]:
-    """Sort the values of a gauge by instant."""
-    found: list[float | None] = [None] * grid.count
-    for series in reading.series:
-        for index, value in grid.told(series):
-            found[index] = value
+def _refused(plan: Plan, readings: Mapping[str, Reading]) -> dict[str, str]:
+    """Say by metric why Prometheus does not answer its queries, and never will."""
+    found = {}
+    for name, signal in plan.signals.items():
+        asked = [readings[query] for query in _queries(signal) if query in readings]
+        if cause := next((reading.cause for reading in asked if reading.wrong), ""):
+            found[name] = cause
     return found
 
 
-def _edges_of(
-    readable: Mapping[str, Signal], lines: Mapping[str, Sequence[Line]], known: Mapping[str, object]
-) -> dict[str, tuple[float, ...]]:
-    """The edges of each histogram that are not known yet, as stable has them now."""
-    found = {
-        signal.key: _edges(lines.get(f"{signal.key}/buckets/stable", ()))
-        for signal in readable.values()
-        if signal.source.kind in (Kind.HISTOGRAM, Kind.DRIFT) and signal.key not in known
+def _folded(plan: Plan, readings: Mapping[str, Reading], before: Folded, scraped: set[int], last: int) -> Folded:
+    """Fold the instants, one after the other."""
+    meant: dict[str, tuple[Signal, list[str]]] = {}
+    for name, signal in plan.signals.items():
+        meant.setdefault(signal.key, (signal, []))[1].append(name)
+    news = {
+        name: _by_instant(plan, readings[name], signal.source.scale)
+        for signal, _ in meant.values()
+        for name in _queries(signal)
+        if name in readings
     }
-    return {key: edges for key, edges in found.items() if edges}
+    so_far = Counted(dict(before.books), dict(before.pods), dict(before.edges), dict(before.odd))
+    moments = []
+    for index in range(plan.first, last + 1):
+        told = {name: at[index] for name, at in news.items() if index in at}
+        moments.append(_moment(plan, meant, index, (told, so_far), scraped=index in scraped))
+    return replace(
+        before,
+        until=last,
+        evidence=fold(before.evidence, moments),
+        books=so_far.books,
+        pods=so_far.pods,
+        edges=so_far.edges,
+        odd=so_far.odd,
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
-    """What a look was told, turned from instant to instant."""
-
-    books: Mapping[str, Writing]  # by query
-    gauges: Mapping[str, Sequence[float | None]]  # by query
-    edges: Mapping[str, tuple[float, ...]]  # by signal
-
-    def at(self, index: int) -> Instant:
-        """Go on to the next instant."""
-        told = {name for name, book in self.books.items() if book.turn(index)}
-        gauges = {name: value for name, values in self.gauges.items() if (value := values[index]) is not None}
-        return Instant(told, self.books, gauges, self.edges)
+def _queries(signal: Signal) -> list[str]:
+    return [f"{signal.key}/{part}/{arm}" for part in signal.source.parts for arm in ARMS]
 
 
 @dataclass(frozen=True, slots=True)
-class Instant:
-    """What is known at one instant: who was just told of, and what was counted by then."""
+class Counted:
+    """What was counted and understood so far; unlike all else here it changes, while instants are folded."""
 
-    told: set[str]  # the queries that had an answer for it
-    books: Mapping[str, Writing]  # by query
-    gauges: Mapping[str, float]  # by query
-    edges: Mapping[str, tuple[float, ...]]  # by signal
+    books: dict[str, Book]
+    pods: dict[str, frozenset[str]]
+    edges: dict[str, tuple[float, ...]]
+    odd: dict[str, str]
+
+    def add(self, signal: Signal, told: Mapping[str, Told]) -> None:
+        """Count what was told of a signal; all its queries about a revision tell of the same pods."""
+        for arm in ARMS:
+            seen = self.pods.get(f"{signal.key}/{arm}", frozenset())
+            names = [name for part in signal.source.parts if (name := f"{signal.key}/{part}/{arm}") in told]
+            for name in names:
+                self.books[name] = self.books.get(name, Book()).after(told[name], seen)
+            self.pods[f"{signal.key}/{arm}"] = seen.union(line.pod for name in names for line, _ in told[name])
 
 
-def _moment(plan: Plan, readable: Mapping[str, Signal], index: int, counted: Instant, *, scraped: bool) -> Moment:
+def _moment(
+    plan: Plan,
+    meant: Mapping[str, tuple[Signal, list[str]]],
+    index: int,
+    known: tuple[Mapping[str, Told], Counted],
+    *,
+    scraped: bool,
+) -> Moment:
     """Put together what was known of every metric at one instant."""
-    t = index * plan.step.total_seconds()
-    pairs, gauges = {}, {}
-    for name, signal in readable.items():
-        if signal.source.kind is Kind.GAUGE:
-            values = [counted.gauges.get(f"{signal.key}/value/{arm}") for arm in ARMS]
-            if values[0] is not None and values[1] is not None:
-                gauges[name] = (values[0] * signal.source.scale, values[1] * signal.source.scale)
+    t, (told, so_far) = index * plan.step.total_seconds(), known
+    pairs, gauges, edges = {}, {}, {}
+    for signal, names in meant.values():
+        if not any(name in told for name in _queries(signal)):
+            continue
+        words = _complaint(signal, told, so_far.edges.get(signal.key, ()))
+        if words:
+            so_far.odd.update(dict.fromkeys(names, words))
         else:
-            canary, stable = (_counts(signal, arm, counted) for arm in ARMS)
-            pairs[name] = (canary, stable)
-    known = {name: counted.edges[signal.key] for name, signal in readable.items() if signal.key in counted.edges}
-    return Moment(t=t, step=step_at(plan.steps, t), pairs=pairs, gauges=gauges, edges=known, scraped=scraped)
+            for name in names:
+                so_far.odd.pop(name, None)
+        if signal.source.kind is Kind.GAUGE:
+            values = [told.get(f"{signal.key}/value/{arm}") for arm in ARMS]
+            if values[0] and values[1] and scraped and not words:  # without a scrape it is the value of the last one
+                pair = (values[0][0][1] * signal.source.scale, values[1][0][1] * signal.source.scale)
+                gauges.update(dict.fromkeys(names, pair))
+            continue
+        so_far.add(signal, told)
+        if not words:
+            if signal.source.kind in BUCKETED and signal.key not in so_far.edges:
+                found = _edges(signal, told.get(f"{signal.key}/buckets/stable", ()))
+                so_far.edges.update({signal.key: found} if found else {})
+            counts = [_counts(signal, arm, told, so_far) for arm in ARMS]
+            pairs.update(dict.fromkeys(names, (counts[0], counts[1])))
+            edges.update(dict.fromkeys(names, so_far.edges.get(signal.key, ())))
+    return Moment(t=t, step=step_at(plan.steps, t), pairs=pairs, gauges=gauges, edges=edges, scraped=scraped)
 
 
-def _counts(signal: Signal, arm: str, counted: Instant) -> Counts | None:
+def _counts(signal: Signal, arm: str, told: Mapping[str, Told], so_far: Counted) -> Counts | None:
     """What one revision had counted; None: it was not scraped."""
-    names = {part: f"{signal.key}/{part}/{arm}" for part in signal.source.parts}
-    if counted.told.isdisjoint(names.values()):
+    if not any(f"{signal.key}/{part}/{arm}" in told for part in PRIMARY[signal.source.kind]):
         return None
-    sums = {part: counted.books[name].sums for part, name in names.items() if name in counted.books}
     if signal.source.kind is not Kind.COUNTER:
-        found, known = sums["buckets"], counted.edges.get(signal.key)
-        if known is None:
+        sums, edges = so_far.books[f"{signal.key}/buckets/{arm}"].sums, so_far.edges.get(signal.key)
+        if edges is None:
             return None
-        requests = found.get(math.inf, 0.0)
-        return Counts(requests, tuple([requests - found.get(each, 0.0) for each in known]))
-    total, good, bad = (math.fsum(sums[part].values()) if part in sums else 0.0 for part in ("total", "good", "bad"))
-    requests = total if "total" in names else good + bad
-    return Counts(requests, (bad if "bad" in names else requests - good,))
+        requests = sums.get(math.inf, 0.0)
+        return Counts(requests, tuple(requests - sums.get(each, 0.0) for each in edges))
+    sums_of = {part: _sum_of(so_far.books, f"{signal.key}/{part}/{arm}") for part in PRIMARY[Kind.COUNTER]}
+    total = sums_of["total"] if "total" in signal.source.parts else sums_of["good"] + sums_of["bad"]
+    return Counts(total, (sums_of["bad"] if "bad" in signal.source.parts else total - sums_of["good"],))
 
 
-def _scales(plan: Plan) -> dict[str, float]:
-    """By query: what its signal's own unit is in ours."""
-    return {
-        f"{signal.key}/{part}/{arm}": signal.source.scale
-        for signal in plan.signals.values()
-        for part in signal.source.parts
-        for arm in ARMS
-    }
+def _sum_of(books: Mapping[str, Book], name: str) -> float:
+    return math.fsum(books[name].sums.values()) if name in books else 0.0
 
 
-def _edges(lines: Sequence[Line]) -> tuple[float, ...]:
-    """The finite edges of a histogram, rising."""
-    return tuple(sorted({line.edge for line in lines if math.isfinite(line.edge)}))
+def _by_instant(plan: Plan, reading: Reading, scale: float) -> dict[int, list[tuple[Line, float]]]:
+    """Sort a reading's samples by instant of the grid; what is no number is no sample."""
+    found: dict[int, list[tuple[Line, float]]] = {}
+    for series in reading.series:
+        line = Line.of(series, scale)
+        for index, value in _indexed(plan, series):
+            if math.isfinite(value):
+                found.setdefault(index, []).append((line, value))
+    return found
 
 
-def _wrong(
-    plan: Plan, readings: Mapping[str, Reading], lines: Mapping[str, Sequence[Line]], before: Folded
-) -> dict[str, str]:
-    """Say by metric what is wrong with its answers, so that somebody can correct policy, pack or scraping."""
-    complaints = {signal.key: _complaint(signal, readings, lines, before) for signal in plan.signals.values()}
-    return {name: complaints[signal.key] for name, signal in plan.signals.items() if complaints[signal.key]}
+def _indexed(plan: Plan, series: Series) -> list[tuple[int, float]]:
+    """Number the samples of a series by instants of the grid."""
+    assert plan.origin is not None
+    origin, step = plan.origin.timestamp(), plan.step.total_seconds()
+    return [(round((t - origin) / step), value) for t, value in series.samples]
 
 
-def _complaint(
-    signal: Signal, readings: Mapping[str, Reading], lines: Mapping[str, Sequence[Line]], before: Folded
-) -> str:
-    """Say what is wrong with the answers about one signal; empty: nothing."""
+def _edges(signal: Signal, told: Told) -> tuple[float, ...]:
+    """The finite edges of a histogram, rising; of a latency those above 0, since nothing is faster than that."""
+    least = -math.inf if signal.source.kind is Kind.DRIFT else 0.0
+    return tuple(sorted({line.edge for line, _ in told if least < line.edge < math.inf}))
+
+
+# -- what is wrong with an answer ------------------------------------------------------------------------------------
+
+
+def _complaint(signal: Signal, told: Mapping[str, Told], edges: tuple[float, ...]) -> str:
+    """Say what is wrong with what was told about one signal; empty: nothing."""
     for part in signal.source.parts:
-        names = [f"{signal.key}/{part}/{arm}" for arm in ARMS]
-        for name in names:
-            reading = readings.get(name, Reading())
-            if reading.wrong:
-                return reading.cause
-            if words := _ambiguous(signal, reading, lines.get(name, ())):
-                return words
-        canary, stable = ({line.key for line in lines.get(name, ())} for name in names)
-        if canary & stable:
+        canary, stable = (told.get(f"{signal.key}/{part}/{arm}", ()) for arm in ARMS)
+        if words := _ambiguous(signal.source.kind, canary) or _ambiguous(signal.source.kind, stable):
+            return words
+        if canary and stable and not {line.key for line, _ in canary}.isdisjoint(line.key for line, _ in stable):
             label = f"label {signal.source.revision_label}" if signal.source.revision_label else "its query"
             return f"{label} does not tell the revisions apart: both are answered with the same series"
-    return _rebucketed(signal, lines, before)
-
-
-def _ambiguous(signal: Signal, reading: Reading, lines: Sequence[Line]) -> str:
-    """Say where an answer may mean more than one thing; empty: it does not."""
-    names = {series.labels["__name__"] for series in reading.series if "__name__" in series.labels}
-    if len(names) > 1:
-        return f"one query is answered with counters of several names: {', '.join(sorted(names))}"
-    if signal.source.kind is Kind.GAUGE:
-        return f"{len(lines)} series where one is meant; sum them up, or choose one" * (len(lines) > 1)
-    if signal.source.kind in (Kind.HISTOGRAM, Kind.DRIFT) and lines:
-        if any("le" not in series.labels for series in reading.series) or any(math.isnan(line.edge) for line in lines):
-            return "a histogram without the label le; ask for its _bucket series"
-        if not any(math.isinf(line.edge) for line in lines):
-            return "a histogram without its last bucket, +Inf"
+    if signal.source.kind not in BUCKETED:
+        return ""
+    for arm in reversed(ARMS):
+        found = _edges(signal, told.get(f"{signal.key}/buckets/{arm}", ()))
+        if edges and found and found != edges:
+            return f"the histogram of {arm} has other buckets than before, and cannot be compared"
+        edges = edges or found
     return ""
 
 
-def _rebucketed(signal: Signal, lines: Mapping[str, Sequence[Line]], before: Folded) -> str:
-    """Say where the buckets of a histogram are not those that they were, or not stable's; empty: they are."""
-    if signal.source.kind not in (Kind.HISTOGRAM, Kind.DRIFT):
-        return ""
-    known = before.edges.get(signal.key, ())
-    for arm in reversed(ARMS):
-        found = _edges(lines.get(f"{signal.key}/buckets/{arm}", ()))
-        if known and found and found != known:
-            return f"the histogram of {arm} has other buckets than before, and cannot be compared"
-        known = known or found
+def _ambiguous(kind: Kind, told: Told) -> str:
+    """Say where an answer may mean more than one thing; empty: it does not."""
+    names = {line.name for line, _ in told if line.name}
+    if len(names) > 1:
+        return f"one query is answered with counters of several names: {', '.join(sorted(names))}"
+    if kind is Kind.GAUGE and len(told) > 1:
+        return f"{len(told)} series where one is meant; sum them up, or choose one"
+    if kind in BUCKETED and told:
+        if any(not line.bucketed for line, _ in told):
+            return "a histogram without the label le; ask for its _bucket series"
+        if not any(line.edge == math.inf for line, _ in told):
+            return "a histogram without its last bucket, +Inf"
     return ""

@@ -182,6 +182,18 @@ def tempering(icc: Floats, kappa: Floats, n_c: float, n_b: float) -> Floats:
     return (1 + icc * others) * kappa
 
 
+def clumping(blocks: Sequence[Pair], prior: float, *, strength: float = 4.0) -> float:
+    """How much more the bad requests of one arm's blocks vary than independent ones would: mean squared deviation.
+
+    ``blocks`` are bad and all requests of each; ``prior`` is believed before there are any, with the weight of
+    ``strength`` of them.  Never below 1.
+    """
+    requests = math.fsum(n for _, n in blocks)
+    rate = (math.fsum(bad for bad, _ in blocks) + 0.5) / (requests + 1)
+    squares = math.fsum((bad - n * rate) ** 2 / (n * rate * (1 - rate)) for bad, n in blocks if n)
+    return max((strength * prior + squares) / (strength + len(blocks)), 1.0)
+
+
 def probit_margin(p: float, shift: float) -> tuple[float, float]:
     """Turn a shift on the probit scale into the tangent (rho, delta) of the largest tolerated rate, at rate ``p``.
 

@@ -39,6 +39,7 @@ ERROR_EFFECTS = (1.6, 3.0, 8.0)  # times the margin's border
 LATENCY_EFFECTS = (1.8, 3.5, 8.0)  # times the margin, on the probit scale
 GAUGE_EFFECTS = (0.4, 0.8, 1.6)  # standard deviations
 ERRORS_PRIOR, LATENCY_PRIOR = 2.0, 1.5  # dispersion before there are blocks
+LIMIT_PRIOR = 6.0  # likewise, where nothing of what hits both arms cancels
 SLOW = 0.01  # of all answers may be slower than a limit of latency, which is one of the 99th percentile
 FEWEST_WINDOWS = 4  # of a gauge
 PSEUDO = 20.0  # counts that stand for what is expected, where predictions are compared
@@ -75,8 +76,7 @@ class Spread:
 
     def after(self, block: Block) -> Spread:
         """Add a block; the oldest is forgotten."""
-        canary, stable = block.canary, block.stable
-        row = array("d", (canary.requests, stable.requests, *canary.bad, *stable.bad))
+        row = array("d", (block.canary.requests, block.stable.requests, *block.canary.bad, *block.stable.bad))
         return Spread((*self.blocks, row.tobytes())[-RECENT:])
 
     def tempering(self, rows: Sequence[int], prior: float, n_c: float, n_b: float) -> stats.Floats:
@@ -85,10 +85,8 @@ class Spread:
         if not self.blocks:
             return priors
         told = np.frombuffer(b"".join(self.blocks)).reshape(len(self.blocks), -1)
-        measures = (told.shape[1] - 2) // 2
-        e_c, e_b = (told[:, [first + row for row in rows]] for first in (2, 2 + measures))
-        icc, kappa = stats.dispersion(e_c, told[:, 0], e_b, told[:, 1], priors)
-        return stats.tempering(icc, kappa, n_c, n_b)
+        e_c, e_b = np.split(told[:, 2:], 2, axis=1)
+        return stats.tempering(*stats.dispersion(e_c[:, rows], told[:, 0], e_b[:, rows], told[:, 1], priors), n_c, n_b)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,35 +94,47 @@ class Limit:
     """Evidence that a rate is above an absolute limit, in either revision."""
 
     rate: float  # that is allowed
-    canary: tuple[float, float] = (0.0, 0.0)  # bad and all, since the rollout began, tempered
-    stable: tuple[float, float] = (0.0, 0.0)
+    counted: tuple[float, float] = (0.0, 0.0)  # the canary's bad and all, of blocks in which stable kept the limit
+    recent: tuple[tuple[float, float], ...] = ()  # the newest of these blocks
+    kept: int = 0  # blocks in which stable kept the limit
+    broken: int = 0  # and in which it did not
     value: float = 1.0  # the canary's e-value
 
-    def after(self, bad: tuple[float, float], requests: tuple[float, float], phi: float) -> Limit:
-        """Add a block's counts; no block multiplies the evidence by more than CAP."""
-        canary = (self.canary[0] + bad[0] / phi, self.canary[1] + requests[0] / phi)
-        stable = (self.stable[0] + bad[1] / phi, self.stable[1] + requests[1] / phi)
-        return replace(
-            self,
-            canary=canary,
-            stable=stable,
-            value=_capped(self.value, stats.above_log_e(*canary, self.rate)),
-        )
+    def after(self, bad: tuple[float, float], requests: tuple[float, float]) -> Limit:
+        """Add a block; one in which stable was above the limit is nobody's fault, and no evidence."""
+        if bad[1] > self.rate * requests[1]:
+            return replace(self, broken=self.broken + 1)
+        counted = (self.counted[0] + bad[0], self.counted[1] + requests[0])
+        recent = (*self.recent, (bad[0], requests[0]))[-RECENT:]
+        phi = stats.clumping(recent, LIMIT_PRIOR)
+        log_e = stats.above_log_e(counted[0] / phi, counted[1] / phi, self.rate)
+        value = _capped(self.value, log_e, most(requests[0]))
+        return replace(self, counted=counted, recent=recent, kept=self.kept + 1, value=value)
+
+    @property
+    def against(self) -> float:
+        """What of the evidence is held against the canary: nothing where stable mostly breaks the limit too."""
+        return min(self.value, 1.0) if self.shared else self.value
 
     @property
     def over(self) -> bool:
-        """Whether the canary was above the limit so far, by chance or not."""
-        return self.canary[0] > self.rate * self.canary[1]
+        """Whether the limit is broken, by chance or not, by whomever."""
+        return self.shared or self.counted[0] > self.rate * self.counted[1]
 
     @property
     def shared(self) -> bool:
-        """Whether stable was above the limit too: then going back would cure nothing."""
-        return self.stable[0] > self.rate * self.stable[1]
+        """Whether stable breaks it mostly too: then going back would cure nothing."""
+        return self.broken > self.kept
 
 
-def _capped(before: float, log_e: float) -> float:
+def most(requests: float) -> float:
+    """By how much a block with so many canary requests may multiply evidence: one cluster can fill a small block."""
+    return min(2 + requests / 10, CAP)
+
+
+def _capped(before: float, log_e: float, cap: float = CAP) -> float:
     """A smaller e-value is one as well."""
-    return min(math.exp(min(log_e, 500.0)), CAP * max(1.0, before))
+    return min(math.exp(min(log_e, 500.0)), cap * max(1.0, before))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +154,7 @@ class Errors:
     def values(self) -> tuple[float, ...]:
         """The e-values; their mean is the metric's."""
         compared = () if self.wealth is None else (self.wealth.value,)
-        return (*compared, *([] if self.limit is None or self.limit.shared else [self.limit.value]))
+        return (*compared, *([] if self.limit is None else [self.limit.against]))
 
     def after(self, block: Block) -> Errors:
         """Bet on a block."""
@@ -168,12 +178,12 @@ class Errors:
             log_e = [stats.two_sample_log_e((e_c, n_c), (e_b, n_b), (a, b), (rho, delta))[0] / phi for a in bets]
             wealth = wealth.after(
                 [math.log(FLOOR + (1 - FLOOR) * math.exp(min(each, 50.0))) for each in log_e],
-                cap=min(2 + n_c / 10, CAP),
+                cap=most(n_c),
             )
         return replace(
             self,
             wealth=wealth,
-            limit=self.limit and self.limit.after((e_c, e_b), (n_c, n_b), phi),
+            limit=self.limit and self.limit.after((e_c, e_b), (n_c, n_b)),
             spread=self.spread.after(block),
         )
 
@@ -208,7 +218,7 @@ class Latency:
     def values(self) -> tuple[float, ...]:
         """The e-values; their mean is the metric's."""
         compared = (sum(each.value for each in self.wealth) / len(self.wealth),) if self.wealth else ()
-        return (*compared, *([] if self.limit is None or self.limit.shared else [self.limit.value]))
+        return (*compared, *([] if self.limit is None else [self.limit.against]))
 
     def after(self, block: Block) -> Latency:
         """Bet on a block; the first one without a history before it is only looked at."""
@@ -221,18 +231,16 @@ class Latency:
             rows = chosen(self.exceeding)
             wealth = tuple(Wealth.new(len(LATENCY_EFFECTS), cash=CASH, share=SHARE, cap=CAP) for _ in rows)
         n_c, n_b = block.canary.requests, block.stable.requests
-        read = [*rows, *([] if self.limit_row is None else [self.limit_row])]
-        phi = self.spread.tempering(read, LATENCY_PRIOR, n_c, n_b)
         if rows:
-            exceeding = self.exceeding
+            exceeding, phi = self.exceeding, self.spread.tempering(rows, LATENCY_PRIOR, n_c, n_b)
             wealth = tuple(
                 each.after([log_e / by for log_e in self._log_e(block, row, exceeding)])
-                for each, row, by in zip(wealth, rows, phi.tolist(), strict=False)
+                for each, row, by in zip(wealth, rows, phi.tolist(), strict=True)
             )
         limit = self.limit
         if limit is not None and self.limit_row is not None:
             bad = (block.canary.bad[self.limit_row], block.stable.bad[self.limit_row])
-            limit = limit.after(bad, (n_c, n_b), float(phi[-1]))
+            limit = limit.after(bad, (n_c, n_b))
         return replace(self, rows=rows, wealth=wealth, limit=limit, spread=self.spread.after(block))
 
     def _log_e(self, block: Block, row: int, exceeding: tuple[float, ...]) -> list[float]:
@@ -254,13 +262,15 @@ class Latency:
 
 
 def chosen(exceeding: Sequence[float]) -> tuple[int, ...]:
-    """Choose the edges to bet on: those that stable exceeds neither almost never nor almost always."""
+    """Choose the edges to bet on: exceeded neither almost never nor almost always, or else the lowest of the former."""
     floor = min(exceeding)
     usable = [
         row
         for row, share in enumerate(exceeding)
         if RARELY <= share <= OFTEN and not (share == floor and row > 0 and exceeding[row - 1] == floor)
     ]
+    if not usable and floor < RARELY:  # stable is never slow at all: then whatever is, is news
+        usable = [next(row for row, share in enumerate(exceeding) if share == floor)]
     if len(usable) <= EDGES:
         return tuple(usable)
     return tuple(usable[round(i * (len(usable) - 1) / (EDGES - 1))] for i in range(EDGES))
@@ -272,11 +282,6 @@ class Gross:
 
     wealth: Wealth = field(default_factory=lambda: Wealth.new(2, cash=CASH, share=SHARE, cap=GROSS_CAP))
     memory: Memory = Memory()
-
-    @property
-    def values(self) -> tuple[float, ...]:
-        """The e-value."""
-        return (self.wealth.value,)
 
     def after(self, canary: Counts, stable: Counts) -> Gross:
         """Bet on what happened between two looks."""
@@ -301,7 +306,6 @@ class Gauge:
     canary_over: tuple[float, float, int] = (0.0, 0.0, 0)  # likewise of the canary over the limit
     stable_over: tuple[float, float, int] = (0.0, 0.0, 0)
     kept: tuple[float, float] = (1.0, 1.0)  # the e-values of the first two
-    last: tuple[float, float] | None = None  # canary's and stable's value, as last seen
     total: tuple[float, float] = (0.0, 0.0)  # of all values so far, for means
 
     @property
@@ -313,8 +317,8 @@ class Gauge:
     def values(self) -> tuple[float, ...]:
         """The e-values; their mean is the metric's."""
         compared = () if self.margin.tolerance is None else (self.kept[0],)
-        limited = self.margin.limit is not None and not self.shared
-        return (*compared, *([self.kept[1]] if limited else []))
+        limited = min(self.kept[1], 1.0) if self.shared else self.kept[1]
+        return (*compared, *([] if self.margin.limit is None else [limited]))
 
     @property
     def over(self) -> bool:
@@ -328,18 +332,16 @@ class Gauge:
 
     def after(self, canary: float, stable: float) -> Gauge:
         """Look at one more pair."""
-        track = replace(self, last=(canary, stable), total=(self.total[0] + canary, self.total[1] + stable))
+        track = replace(self, total=(self.total[0] + canary, self.total[1] + stable))
         if self.margin.tolerance is not None:
             allowed = self.margin.tolerance * abs(stable) + self.margin.at_least
             track = replace(track, compared=_with(self.compared, self.sign * (canary - stable) - allowed))
-        if self.margin.limit is not None:
+        if (limit := self.margin.limit) is not None:
+            over, beside = self.sign * (canary - limit), self.sign * (stable - limit)
             track = replace(
-                track,
-                canary_over=_with(self.canary_over, self.sign * (canary - self.margin.limit)),
-                stable_over=_with(self.stable_over, self.sign * (stable - self.margin.limit)),
+                track, canary_over=_with(self.canary_over, over), stable_over=_with(self.stable_over, beside)
             )
-        kept = (_t_value(track.compared, self.kept[0]), _t_value(track.canary_over, self.kept[1]))
-        return replace(track, kept=kept)
+        return replace(track, kept=(_t_value(track.compared, self.kept[0]), _t_value(track.canary_over, self.kept[1])))
 
 
 def _with(sums: tuple[float, float, int], value: float) -> tuple[float, float, int]:
@@ -376,8 +378,7 @@ class Drift:
             canary = self.canary or (0.0,) * len(c_c)
             pooled = _shares([one + other for one, other in zip(canary, self.stable, strict=True)], None)
             a, b = _shares(canary, pooled), _shares(self.stable, pooled)
-            log_e = stats.multinomial_log_e(c_c, c_b, a, b)
-            wealth = wealth.after([log_e / LATENCY_PRIOR])
+            wealth = wealth.after([stats.multinomial_log_e(c_c, c_b, a, b) / LATENCY_PRIOR])
         return replace(self, canary=_sum(self.canary, c_c), stable=_sum(self.stable, c_b), wealth=wealth)
 
 
@@ -393,7 +394,7 @@ def _sum(before: tuple[float, ...], more: tuple[float, ...]) -> tuple[float, ...
 
 def _shares(counts: Sequence[float], towards: Sequence[float] | None) -> tuple[float, ...]:
     """Turn counts into shares, none of them 0, drawn towards others by some pseudo-counts."""
-    towards = towards or (1 / len(counts),) * len(counts)
     weight = PSEUDO if towards else 1.0
+    towards = towards or (1 / len(counts),) * len(counts)
     total = sum(counts) + weight
     return tuple((count + weight * share) / total for count, share in zip(counts, towards, strict=True))

@@ -60,31 +60,38 @@ class Child:
         """Start it whenever it is not there."""
         pause = 0.1
         while True:
-            self._told.unlink(missing_ok=True)
             began = asyncio.get_running_loop().time()
-            with RotatedLog(self._log_path) as file:
-                self._process = await asyncio.create_subprocess_exec(
-                    *self._command,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=file.descriptor,
-                    stderr=file.descriptor,
-                    start_new_session=True,
-                )
-            watching = asyncio.create_task(self._listen(self._process.pid))
             try:
-                code = await self._process.wait()
-            finally:
-                watching.cancel()
-            log.warning("%s ended with code %s and is started again; see %s", self.name, code, self._log_path)
+                code = await self._once()
+                log.warning("%s ended with code %s and is started again; see %s", self.name, code, self._log_path)
+            except Exception:  # no memory for a process, no room for its log: later there may be
+                log.exception("%s could not be started and is tried again", self.name)
             self._become({})
             served = asyncio.get_running_loop().time() - began
             pause = 0.1 if served > 60 else min(pause * 2, LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pause)
 
+    async def _once(self) -> int:
+        """Run it until it ends; its exit code comes back."""
+        self._told.unlink(missing_ok=True)
+        with RotatedLog(self._log_path) as file:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=file.descriptor,
+                stderr=file.descriptor,
+                start_new_session=True,
+            )
+        watching = asyncio.create_task(self._listen(self._process.pid))
+        try:
+            return await self._process.wait()
+        finally:
+            watching.cancel()
+
     async def _listen(self, pid: int) -> None:
         """Wait until the process says where it listens."""
         while True:
-            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            with contextlib.suppress(OSError, ValueError):  # it is not there yet, or cannot be read just now
                 told: Json = json.loads(self._told.read_text("utf-8"))
                 if told.get("pid") == pid:
                     self._become(told)

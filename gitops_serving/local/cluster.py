@@ -37,6 +37,8 @@ from gitops_serving.local.prometheus_binary import PrometheusMissingError
 from gitops_serving.local.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gitops_serving.local.component import Record
     from gitops_serving.local.faults import Json
     from gitops_serving.local.statedir import StateDir
@@ -126,15 +128,19 @@ class Cluster:
         return f"http://{LOOPBACK}:{port}/{secret}"
 
     async def _work(self) -> None:
-        """Keep everything as the objects say."""
+        """Keep everything as the objects say, whatever goes wrong on the way: the gateway would die with this."""
         while True:
             self._news.clear()
-            leaving = self._round()
+            leaving: list[str] = []
+            with _going_on("a look at the objects"):
+                leaving = self._round()
             version = self._store.version
-            if await self._push():
-                for key in leaving:
-                    self._fleet.release(key)
-            self._announce()
+            with _going_on("giving the gateway its table"):
+                if await self._push():
+                    for key in leaving:
+                        self._fleet.release(key)
+            with _going_on("saying where everything listens"):
+                self._announce()
             waits = [asyncio.create_task(self._news.wait()), asyncio.create_task(self._store.changed(version))]
             await asyncio.wait(waits, timeout=RESYNC_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             for waiting in waits:
@@ -146,12 +152,11 @@ class Cluster:
         services = {self._record_path(one): one for one in self._store.every(INFERENCE_SERVICE)}
         for path, record in list(self._records.items()):
             if path not in services or services[path]["metadata"]["uid"] != record.uid:
-                self._forget(path, record)
+                with _going_on(f"forgetting {path.parent.name}/{path.stem}"):
+                    self._forget(path, record)
         for path, service in services.items():
-            try:
+            with _going_on(f"the pass of {place(service)}"):
                 self._pass(path, service)
-            except Exception:
-                log.exception("the pass of %s failed; the others go on", place(service))
             wanted |= self._start(path, service)
         return [key for key in self._fleet.names() if key not in wanted]
 
@@ -177,7 +182,8 @@ class Cluster:
         bodies = [self._store.get(REVISION, service["metadata"]["namespace"], name) for name in sorted(names)]
         found = [body for body in bodies if body is not None]
         for body in found:
-            self._fleet.ensure(body)
+            with _going_on(f"starting {place(body)}"):
+                self._fleet.ensure(body)
         return {place(body) for body in found}
 
     def _forget(self, path: Path, record: Record) -> None:
@@ -254,6 +260,15 @@ class Cluster:
     def _record_path(self, service: Json) -> Path:
         """Find the record of an InferenceService."""
         return self._state.records / f"{place(service)}.json"
+
+
+@contextlib.contextmanager
+def _going_on(doing: str) -> Iterator[None]:
+    """Let what goes wrong with one thing be logged with its traceback, and all others go on."""
+    try:
+        yield
+    except Exception:
+        log.exception("%s failed; everything else goes on, and it is tried again", doing)
 
 
 async def _cancelled(task: asyncio.Task[object]) -> None:

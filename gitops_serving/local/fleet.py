@@ -104,9 +104,9 @@ class Fleet:
             crew.leaving = None
 
     def release(self, key: str) -> None:
-        """Let a revision's processes go once they have nothing left to answer."""
-        crew = self._crews[key]
-        if crew.leaving is None:
+        """Let a revision's processes go once they have nothing left to answer; one that is gone already is gone."""
+        crew = self._crews.get(key)  # whoever asks looked before they waited for the gateway to take its table
+        if crew is not None and crew.leaving is None:
             crew.leaving = asyncio.create_task(self._leave(key, crew), name=f"drain {key}")
 
     async def close(self) -> None:

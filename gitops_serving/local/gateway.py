@@ -1,7 +1,8 @@
 """The prediction endpoint of the local cluster: a process of its own, `python -m gitops_serving.local.gateway`.
 
 It is separate from the reconciler so that a slow reconcile never delays a prediction. It listens on a data port and an
-admin port of 127.0.0.1, both chosen by the kernel, and on a unix socket in a private directory, over which the
+admin port of 127.0.0.1, chosen by the kernel at its first start and kept for all later ones while they are free, so
+that clients find a gateway that was killed where it was; and on a unix socket in a private directory, over which the
 supervisor sends the routing table. Where it listens stands in `DIR/gateway.json` as soon as all of it does.
 
 This module is the process: sockets, endpoints, signals. What happens to a request is in `traffic`. HTTP/2, and with
@@ -23,6 +24,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gitops_serving.local import exposition
+from gitops_serving.local.descriptors import allow_many
+from gitops_serving.local.files import write_json
 from gitops_serving.local.routing import SOCKET_PATH_BYTES, TableError, parse_table, table_document
 from gitops_serving.local.tether import die_with_parent
 from gitops_serving.local.traffic import BODY_BYTES, HOLD_SECONDS, Traffic
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 LOOPBACK = "127.0.0.1"
+PORTS = "gateway-ports.json"
 DRAIN_SECONDS = 10.0
 # Above the keep-alive of usual clients (aiohttp's is 15 s, Go's is 90 s but it retries), as kserve's server has it.
 KEEPALIVE_SECONDS = 65.0
@@ -45,6 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.die_with_parent:
         die_with_parent()
+    allow_many()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(run(options.state, hold_seconds=options.hold_seconds))
 
@@ -57,12 +62,14 @@ async def run(state: Path, *, hold_seconds: float) -> None:
     socket_path = _private_socket(state)
     traffic = Traffic(hold_seconds=hold_seconds)
     control = _control(traffic)
+    data, admin = _last_ports(state)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(traffic.close)
         await stack.enter_async_context(_listening(control, socket_path))
-        admin_port = await stack.enter_async_context(_listening(_admin(traffic), None))
+        admin_port = await stack.enter_async_context(_listening(_admin(traffic), None, admin))
         # Entered last, left first: while requests are finished, their metrics can still be read.
-        data_port = await stack.enter_async_context(_listening(_data(traffic), None))
+        data_port = await stack.enter_async_context(_listening(_data(traffic), None, data))
+        _keep_ports(state, data_port, admin_port)
         where: dict[str, int | str] = {
             "data_port": data_port,
             "admin_port": admin_port,
@@ -116,8 +123,11 @@ def _control(traffic: Traffic) -> web.Application:
 
 
 @contextlib.asynccontextmanager
-async def _listening(app: web.Application, socket_path: Path | None) -> AsyncIterator[int]:
-    """Serve an application on a unix socket, or on a port of the kernel's choice, which is given; drain at the end."""
+async def _listening(app: web.Application, socket_path: Path | None, port: int = 0) -> AsyncIterator[int]:
+    """Serve an application on a unix socket or a port, which is given: the one of last time, or one of the kernel's.
+
+    Drains at the end.
+    """
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -132,10 +142,27 @@ async def _listening(app: web.Application, socket_path: Path | None) -> AsyncIte
             await web.UnixSite(runner, socket_path).start()
             yield 0
         else:
-            await web.TCPSite(runner, LOOPBACK, 0).start()
+            try:
+                await web.TCPSite(runner, LOOPBACK, port).start()
+            except (OSError, OverflowError):  # somebody else has it now, or it is none
+                await web.TCPSite(runner, LOOPBACK, 0).start()
             yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+def _last_ports(state: Path) -> tuple[int, int]:
+    """Read where the gateway before this one listened; 0: any port will do."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        data, admin = json.loads((state / PORTS).read_text(encoding="utf-8"))
+        return int(data), int(admin)
+    return 0, 0
+
+
+def _keep_ports(state: Path, data: int, admin: int) -> None:
+    """Note for the next one where this one listens; without the note it goes elsewhere."""
+    with contextlib.suppress(OSError):
+        write_json(state / PORTS, [data, admin])
 
 
 def _private_socket(state: Path) -> Path:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from gitops_serving.local.descriptors import allow_many
 from gitops_serving.local.tether import die_with_parent
 
 if TYPE_CHECKING:
@@ -229,6 +230,7 @@ def main() -> None:
         parser.error("the rate must be above 0 requests per second")
     if options.die_with_parent:
         die_with_parent()
+    allow_many()
     plan = Plan(options.url, options.rate, bodies, seconds=options.seconds, seed=options.seed, host=options.host)
     asyncio.run(_until_signal(plan, options.out))
 

@@ -67,6 +67,8 @@ class Monitor:
                 await self.follow(wanted)
             except (PrometheusFailedError, OSError) as error:
                 log.warning("Prometheus could not be started again and is tried once more: %s", error)
+            except Exception:
+                log.exception("Prometheus could not be started again and is tried once more")
 
     async def stop(self) -> None:
         """End it, and its thread."""

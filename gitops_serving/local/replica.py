@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import signal
 from collections import deque
@@ -24,6 +25,8 @@ from gitops_serving.local.logfile import RotatedLog
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+logger = logging.getLogger(__name__)  # the supervisor's; what the process writes has a log of its own
 
 LAST_LINES = 20
 STOP_SECONDS = 30.0  # Kubernetes' grace between SIGTERM and SIGKILL
@@ -89,7 +92,13 @@ class Replica:
         failures = 0
         while True:
             began = asyncio.get_running_loop().time()
-            await self._once()
+            try:
+                await self._once()
+            except Exception as error:
+                logger.exception("%s could not be kept, and is started again", self.launch.name)
+                if self._process is not None:
+                    _signal_group(self._process, signal.SIGKILL)
+                self._fail(None, f"{type(error).__name__}: {error}")
             served = asyncio.get_running_loop().time() - began
             failures = 1 if served > WELL_SECONDS else failures + 1
             pause = min(2.0 ** (failures - 2), LONGEST_PAUSE_SECONDS) if failures > 1 else 0.0
@@ -100,13 +109,15 @@ class Replica:
         """Run the process until it ends, and note how."""
         self._lines.clear()
         socket = self._socket()
-        try:
-            directory = self.launch.locate()
-            log = RotatedLog(self.launch.log)
-            self._process = await self._start(directory, socket)
-        except (SourceError, OSError) as error:
-            self._fail(None, f"{error}")
-            return
+        with contextlib.ExitStack() as stack:
+            try:
+                directory = self.launch.locate()
+                log = stack.enter_context(RotatedLog(self.launch.log))
+                self._process = await self._start(directory, socket)
+            except (SourceError, OSError) as error:
+                self._fail(None, f"{error}")
+                return
+            stack.pop_all()  # who reads closes it
         self._become(replace(self.health, pid=self._process.pid, pausing=False))
         reading = asyncio.create_task(self._read(self._process, log))
         probing = asyncio.create_task(self._probe(socket))

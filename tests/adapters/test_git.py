@@ -16,7 +16,7 @@ import pytest
 from gitops_serving.adapters.git import Credentials, GitRepository, cache, changed_paths
 from gitops_serving.adapters.git.objects import decoded
 from gitops_serving.adapters.git.remote import parse_remote
-from gitops_serving.core.errors import Conflict, GitopsServingError, Refused, Unavailable
+from gitops_serving.core.errors import Conflict, GitopsServingError, Misnamed, Refused, Unavailable
 from gitops_serving.core.model import Change
 from tests.contract.git_servers import BareRepository, bare_repository, check_objects, instant, served
 
@@ -113,7 +113,7 @@ def test_a_branch_that_git_cannot_name_is_refused(branch: str, tmp_path: Path) -
 
 def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
     repository = GitRepository(str(tmp_path / "nowhere"), "main", tmp_path / "cache")
-    with pytest.raises(Refused, match="correct the path"):
+    with pytest.raises(Misnamed, match="correct the path"):
         repository.fetch()
     repository.close()
 

@@ -128,11 +128,19 @@ def counts(reader: Metrics) -> list[float]:
     return [series.samples[-1][1] for series in each.series]
 
 
-def ask(reader: Metrics, expression: str, span: timedelta = timedelta()) -> Reading:
-    """Read the last moments, save those that may still be in the making."""
+def ask(reader: Metrics, expression: str) -> Reading:
+    """Read the last moment, save what may still be in the making."""
+    return ask_all(reader, {"x": expression}, timedelta())["x"]
+
+
+def ask_all(reader: Metrics, expressions: Mapping[str, str], span: timedelta = SPAN) -> Mapping[str, Reading]:
+    """Read the same instants of several expressions, so that they can be divided by one another."""
     end = datetime.now(UTC) - SCRAPE  # noqa: TID251 - a real server has a real clock
-    query = Query(name="x", expression=expression, start=end - span, end=end, step=SCRAPE)
-    return reader.read([query])["x"]
+    queries = [
+        Query(name=name, expression=expression, start=end - span, end=end, step=SCRAPE)
+        for name, expression in expressions.items()
+    ]
+    return reader.read(queries)
 
 
 # -- what is asked of every pack -------------------------------------------------------------------------------------
@@ -147,7 +155,8 @@ def policy(*packs: str) -> Policy:
 
 def present(reader: Metrics, of: Policy, namespace: str, service: str = SERVICE) -> list[str]:
     """Ask which of a policy's sources are there."""
-    return [query for query in detections(of, namespace, service) if ask(reader, query).series]
+    found = ask_all(reader, {query: query for query in detections(of, namespace, service)})
+    return [query for query, reading in found.items() if reading.series]
 
 
 def source_of(reader: Metrics, namespace: str, signal: str) -> Source:
@@ -157,10 +166,10 @@ def source_of(reader: Metrics, namespace: str, signal: str) -> Source:
     return source
 
 
-def readings(reader: Metrics, source: Source, namespace: str, revision: str) -> dict[str, Reading]:
+def readings(reader: Metrics, source: Source, namespace: str, revision: str) -> Mapping[str, Reading]:
     """Read all parts of a signal about one revision."""
     values = {"namespace": namespace, "service": SERVICE, "revision": revision, "baseline": "x", "window": "2s"}
-    return {part: ask(reader, render(template, values), SPAN) for part, template in source.parts.items()}
+    return ask_all(reader, {part: render(template, values) for part, template in source.parts.items()})
 
 
 def increase(reading: Reading) -> float:

@@ -53,7 +53,7 @@ def policy() -> Policy:
 
 def scene(of: Policy) -> Scene:
     """Say who is measured: every series is there, and scraped every ten seconds."""
-    found = frozenset(query.name for query in survey_queries(of, SERVICE, START))
+    found = frozenset(query.name for query in survey_queries(of, SERVICE, START, START))
     survey = Survey(found, 10 * SECOND)
     return Scene(service=SERVICE, policy=of, survey=survey, stable="scorer-00001", canary="scorer-00002")
 

@@ -154,12 +154,19 @@ def test_the_report_is_ok_only_if_nothing_is_wrong() -> None:
     assert document("fraud/scorer: it was late")["ok"] is False
 
 
+def test_each_rollout_is_ok_by_itself() -> None:
+    late = replace(GOOD, left=GOOD.before)
+    report = demo_report.document([late, BAD], wrong=("it",), started=NOON, now=NOON, kills=0, restarts=0)
+    assert [rollout["ok"] for rollout in report["rollouts"]] == [False, True]
+
+
 def test_the_report_tells_every_move_and_every_count() -> None:
     report = demo_report.document([BAD], wrong=(), started=NOON, now=NOON, kills=3, restarts=2)
 
     assert report["rollouts"] == [
         {
             "service": "fraud/scorer",
+            "ok": True,
             "from": "b" * 12,
             "to": "a" * 12,
             "outcome": "aborted",

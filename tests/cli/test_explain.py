@@ -52,6 +52,20 @@ fraud/scorer in demo: Stepping
     )
 
 
+def test_what_the_cluster_has_not_got_yet_is_told_and_where_a_refusal_would_be(fleet: Fleet) -> None:
+    """A first apply that was refused looked like a revision that is starting, for ever."""
+    fleet.cluster.refuses = lambda _: "denied by webhook"
+    fleet.once()
+    ended = fleet.run("explain", "scorer")
+
+    assert heads(ended.out)[:4] == [
+        "fraud/scorer in demo: New",
+        "  now: There is no object yet; the next tick of the controller creates it, or its log says why not.",
+        "  next: it is adopted when the cluster runs what Git holds, and is at rest",
+        "  owed: the next tick of the controller gives the cluster what Git holds; its log says what is refused",
+    ]
+
+
 def test_a_terminal_gets_a_tree(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.adopt()
     screen = terminal(monkeypatch)

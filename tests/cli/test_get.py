@@ -17,6 +17,7 @@ from rich.console import Console
 from gitops_serving.cli import render, show
 from gitops_serving.cli.listing import Row
 from gitops_serving.cli.look import Sight
+from gitops_serving.cli.show import Form, Shown
 from gitops_serving.core.errors import Unavailable
 from tests.cli import fleet as fleets
 from tests.cli.fleet import environment
@@ -169,7 +170,8 @@ def test_several_environments_have_a_column_and_one_that_cannot_be_reached_hides
     assert ended.code == 3
     assert ended.out == (
         "ENVIRONMENT  NAMESPACE  NAME    PHASE  STEP  WEIGHT  VERDICT  MESSAGE\n"
-        "demo         fraud      scorer  New    -     -       -        The first revision is starting.\n"
+        "demo         fraud      scorer  New    -     -       -        "
+        "There is no object yet; the next tick of the controller creates it, or its log says why not.\n"
     )
     assert ended.err == (
         f"error: the local cluster of environment here is not up in {state}; "
@@ -212,8 +214,19 @@ def row(name: str, phase: str) -> Row:
     )
 
 
-def test_watching_prints_rows_that_change_and_a_failure_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("output", "printed"),
+    [
+        (
+            "table",
+            "fraud      b     Pending  -     -       -        m\nfraud      b     Stepping  -     -       -        m\n",
+        ),
+        ("json", '{"name": "b", "phase": "Pending"}\n{"name": "b", "phase": "Stepping"}\n'),
+        ("yaml", "---\nname: b\nphase: Pending\n---\nname: b\nphase: Stepping\n"),
+    ],
+)
+def test_watching_prints_what_changes_and_a_failure_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output: str, printed: str
 ) -> None:
     looks: Iterator[list[Row] | Unavailable] = iter(
         [
@@ -235,19 +248,43 @@ def test_watching_prints_rows_that_change_and_a_failure_once(
         seen[:] = found
         return Sight((), ())
 
-    monkeypatch.setattr(show, "rows", lambda sight, _: [] if sight.errors else list(seen))
+    def found(sight: Sight, _: str | None) -> list[Shown]:
+        return [] if sight.errors else [Shown(each, {"name": each.name, "phase": each.phase}) for each in seen]
+
+    known = [Shown(row("a", "Stable"), {}), Shown(row("b", "Stable"), {})]
+    monkeypatch.setattr(show, "found", found)
     with pytest.raises(KeyboardInterrupt):
-        show.follow(again, [row("a", "Stable"), row("b", "Stable")], None, several=False, pause_seconds=0)
+        show.follow(again, known, None, form=Form(output=output), pause_seconds=0)
 
     out, err = capsys.readouterr()
-    assert [line.split()[1:3] for line in out.splitlines()] == [["b", "Pending"], ["b", "Stepping"]]
+    assert out == printed
     assert err == "error: nobody answers\n"
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_watch_without_a_traceback(fleet: Fleet) -> None:
-    """Run for real on a terminal, on a cluster that does not answer."""
-    kubeconfig = fleet.path / "kubeconfig"
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_machines_may_watch_too(fleet: Fleet, form: str) -> None:
+    """They were told to leave out --watch; what they get must not wait in a buffer for more."""
+    fleet.adopt()
+    command = [sys.executable, "-m", "gitops_serving", "get", "rollouts", "-w", "--every", "0.1", "-o", form]
+    process = subprocess.Popen(
+        [*command, "--kubeconfig", str(away(fleet.path))], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(1 if form == "json" else 6)]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+    told = yaml.safe_load("".join(lines))
+    assert (told["kind"], told["namespace"], told["name"]) == ("Rollout", "fraud", "scorer")
+    assert lines[0].startswith("{" if form == "json" else "---")
+
+
+def away(place: Path) -> Path:
+    """Write the kubeconfig of a cluster that does not answer."""
+    kubeconfig = place / "kubeconfig"
     cluster = {"name": "x", "cluster": {"server": "http://127.0.0.1:9"}}
     context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
     kubeconfig.write_text(
@@ -262,6 +299,13 @@ def test_ctrl_c_ends_a_watch_without_a_traceback(fleet: Fleet) -> None:
             }
         )
     )
+    return kubeconfig
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_watch_without_a_traceback(fleet: Fleet) -> None:
+    """Run for real on a terminal, on a cluster that does not answer."""
+    kubeconfig = away(fleet.path)
     terminal, inside = pty.openpty()
     command = [sys.executable, "-m", "gitops_serving", "get", "rollouts", "-w", "--every", "0.1"]
     process = subprocess.Popen(

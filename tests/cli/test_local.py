@@ -54,6 +54,17 @@ def test_what_is_not_running_is_told_and_left_alone(tmp_path: Path) -> None:
     assert not Path(state).exists()
 
 
+def test_the_place_may_be_named_once_for_all_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`get` looked for the cluster where the variable said, and `local up` started it elsewhere."""
+    monkeypatch.setenv("GITOPS_SERVING_LOCAL_STATE", str(tmp_path / "there"))
+    for command in (["status"], ["down"]):
+        assert f"no local cluster runs in {tmp_path / 'there'}" in run(*command).stdout
+    assert str(tmp_path / "there" / "logs") in run("logs", "nobody").stderr
+    assert str(tmp_path / "here") in run("status", "--state", str(tmp_path / "here")).stdout
+    monkeypatch.setenv("GITOPS_SERVING_LOCAL_STATE", str(tmp_path / ("s" * 100)))
+    assert "choose a shorter one" in run("up").stderr
+
+
 def test_logs_of_something_unknown_say_where_they_would_be(tmp_path: Path) -> None:
     result = run("logs", "nobody", "-n", "fraud", "--state", str(tmp_path / "s"))
     assert result.exit_code == 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gitops_serving.cli import codes, commands, reference, verbs
-from gitops_serving.core.errors import Conflict, Invalid, Refused, Unavailable
+from gitops_serving.core.errors import Conflict, Denied, Invalid, Misnamed, Refused, Unavailable
 
 if TYPE_CHECKING:
     from tests.cli.fleet import Fleet
@@ -61,6 +61,8 @@ def test_the_page_and_the_help_know_every_exit_code(fleet: Fleet) -> None:
         (Unavailable("nobody answers"), 3),
         (Conflict("it moved"), 4),
         (Refused("protected branch"), 5),
+        (Denied("a missing right"), 5),
+        (Misnamed("no such branch"), 2),
         (RuntimeError("a slip"), 70),
     ],
 )
@@ -114,11 +116,15 @@ def test_without_a_repository_the_command_says_how_to_name_one(fleet: Fleet, mon
     )
 
 
-def test_a_repository_that_is_not_there_is_refused_or_unreached_but_never_a_bug(fleet: Fleet) -> None:
-    ended = fleet.run("get", "rollouts", "--repo", "/nowhere/fleet.git")
+@pytest.mark.parametrize("wrong", [("--repo", "/nowhere/fleet.git"), ("--branch", "nowhere"), ("--repo", "x://y")])
+def test_a_repository_or_branch_that_is_not_there_is_a_wrong_option_and_no_server_s_no(
+    fleet: Fleet, wrong: tuple[str, str]
+) -> None:
+    for command in (("get", "rollouts"), ("run", "--once"), ("history", "scorer")):
+        ended = fleet.run(*command, *wrong)
 
-    assert ended.code in {codes.UNREACHED, codes.REFUSED}
-    assert "/nowhere/fleet.git" in ended.err
+        assert ended.code == codes.USAGE
+        assert wrong[1] in ended.err or "unknown kind" in ended.err
 
 
 def test_every_command_has_help_that_begins_with_a_short_line() -> None:

@@ -89,6 +89,16 @@ def test_a_push_that_is_refused_is_an_error_that_quotes_the_server(fleet: Fleet)
     assert "main is protected" in ended.err
 
 
+def test_what_the_cluster_refuses_is_a_negative_answer_with_its_words(fleet: Fleet) -> None:
+    fleet.cluster.refuses = lambda _: "denied by webhook"
+
+    ended = fleet.once()
+
+    assert ended.code == 1
+    assert ended.err == "error: fraud/scorer: the cluster refused what is due: denied by webhook\n"
+    assert "nothing to append" in ended.out
+
+
 def test_a_branch_that_moves_meanwhile_is_looked_at_again(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     desk, tries = wiring.Office.desk, []
 

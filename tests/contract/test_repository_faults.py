@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gitops_serving.adapters.git import Credentials, GitRepository
-from gitops_serving.core.errors import Conflict, Refused, Unavailable
+from gitops_serving.core.errors import Conflict, Misnamed, Refused, Unavailable
 
 from .git_servers import bare_repository, served
 
@@ -226,7 +226,7 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(bench: GitBench, t
 def test_a_missing_branch_is_refused_even_if_it_was_there_before(bench: GitBench, tmp_path: Path) -> None:
     bench.repository.fetch()
     (bench.bare.path / "refs" / "heads" / "main").unlink()
-    with pytest.raises(Refused, match="no such branch"):
+    with pytest.raises(Misnamed, match="no such branch"):
         bench.repository.fetch()
     empty = GitRepository(str(bare_repository(tmp_path / "empty.git", {}).path), "main", tmp_path / "cache")
     with pytest.raises(Refused, match="push a first commit"):

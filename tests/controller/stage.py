@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gitops_serving import shipped
 from gitops_serving.controller.tick import Desk, tick
 from gitops_serving.core import ledger, manifest
-from gitops_serving.core.rollout import parse
+from gitops_serving.core.found import parse
 from gitops_serving.testing.clock import ManualClock
 from gitops_serving.testing.cluster import FakeCluster
 from gitops_serving.testing.metrics import FakeMetrics
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gitops_serving.core.ledger import Record
 
 ANN = "Ann Example <ann@example.invalid>"
-RATE = 20.0  # requests a second and service
+RATE = 200.0  # requests a second and service: enough for evidence within a minute
 BAD = 0.5  # share of errors of a model whose name begins with "bad"
 
 

@@ -13,7 +13,7 @@ from gitops_serving.controller.loop import LEAST, Loop
 from gitops_serving.controller.requests import Word
 from gitops_serving.core.errors import Conflict, Denied, Invalid
 from gitops_serving.core.model import Request, Wait
-from tests.core.trees import text
+from tests.core.trees import ENVIRONMENT, text
 
 from .stage import ANN, Stage, seen
 
@@ -179,3 +179,49 @@ def test_an_edited_weight_is_named_beside_the_recorded_one(stage: Stage) -> None
     assert "the record says 5 and" in decision.because
     assert stage.weight() == 5
     assert text("two").splitlines()[0].encode() in head
+
+
+LISTED = ENVIRONMENT.replace(b"{kind: local}", b"{kind: local, namespaces: [fraud]}")
+ENVIRONMENT_PATH = "clusters/demo/cluster.yaml"
+
+
+def test_who_breaks_the_environment_starts_nothing_outside_its_namespaces(stage: Stage) -> None:
+    """An invalid cluster.yaml dropped the list of namespaces, and the same push could start anything anywhere."""
+    stage.repository.push({ENVIRONMENT_PATH: LISTED})
+    stage.adopt()
+    evil = text("evil", name="evil").replace("namespace: fraud", "namespace: kube-system").encode()
+    record = (stage.repository.head.read("rollouts/demo/fraud/scorer.yaml") or b"").replace(b"fraud", b"kube-system")
+    forged = {"clusters/demo/evil.yaml": evil, "rollouts/demo/kube-system/scorer.yaml": record}
+    for environment in (LISTED + b"  typo: 1\n", LISTED):
+        stage.repository.push({ENVIRONMENT_PATH: environment, **forged})
+        for _ in range(3):
+            snapshot = stage.tick()
+            stage.pass_by(10)
+        assert list(stage.cluster.services) == ["fraud/scorer"]
+        assert seen(snapshot, "kube-system/evil").situation is None
+        assert seen(snapshot).decision == Wait("nothing to roll out")
+
+
+def test_a_service_taken_out_of_the_namespaces_is_still_taken_back(burning: Stage) -> None:
+    """A canary on trial was forgotten the moment its namespace left the list, and a FAIL changed nothing."""
+    burning.repository.push({ENVIRONMENT_PATH: LISTED.replace(b"[fraud]", b"[search]")})
+    burning.tick()
+    assert burning.actions()[-1] == "drop"
+    assert burning.shares() == {"one": 100}
+    burning.tick()
+    assert burning.actions()[-1] == "drop"
+    burning.repository.push({ENVIRONMENT_PATH: LISTED})
+    burning.tick()
+    assert burning.actions()[-1] == "refuse"
+
+
+def test_a_canary_is_watched_while_nobody_can_read_the_environment(stage: Stage) -> None:
+    stage.on_trial("two")
+    stage.repository.push({ENVIRONMENT_PATH: b"{{"})
+    stage.pass_by(100)
+    assert seen(stage.tick()).decision == Wait("no valid policy")
+    assert stage.shares() == {"two": 5, "one": 95}
+    stage.pass_by(1800)
+    stage.tick()
+    assert stage.actions()[-1] == "abort"
+    assert stage.shares() == {"one": 100}

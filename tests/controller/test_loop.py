@@ -83,6 +83,11 @@ class Stage:
             shipped=shipped.packs(),
         )
 
+    def scraped(self) -> None:
+        """Let Prometheus scrape, and so much time pass that it is seen."""
+        self.metrics.scrape(self.time())
+        self.time.advance(20)
+
     def desk(self, _: Tree | None) -> Desk:
         """Give the desk at the beginning of a tick, or fail."""
         self.repository.arrive()
@@ -283,11 +288,38 @@ def test_a_wrong_file_is_logged_once_with_its_place(stage: Stage) -> None:
     assert SERVICE in line["message"]
 
 
+def test_what_the_cluster_refuses_is_logged_once_with_its_words(stage: Stage) -> None:
+    """A first apply that was denied was in no log: only the tick itself learns of it, and it told nobody."""
+    stage.cluster.refuses = lambda _: "denied by webhook"
+    with capture_logs() as logs:
+        stage.loop.start()
+        stage.ticks(1)
+        for number in range(2, 5):
+            stage.loop.wake()
+            stage.ticks(number)
+
+    (line,) = [line for line in logs if line["event"] == "service"]
+    assert (line["log_level"], line["phase"]) == ("error", "New")
+    assert line["message"] == "the cluster refused what is due: denied by webhook"
+
+
+def test_a_silent_cluster_is_logged_of_each_service(stage: Stage) -> None:
+    adopted(stage)
+    stage.cluster.down = "no route to host"
+    with capture_logs() as logs:
+        stage.loop.start()
+        stage.ticks(1)
+        stage.loop.wake()
+        stage.ticks(2)
+
+    assert [line["message"] for line in logs if line["event"] == "service"] == ["no route to host"]
+
+
 def test_the_dwell_of_a_step_is_met_to_the_second(stage: Stage) -> None:
     """The interval is an hour, the dwell a minute: the loop wakes when the minute is over."""
     adopted(stage)
     stage.repository.push({SERVICE: manifest("fraud/scorer", "2")}, at=stage.time())
-    stage.metrics.scrape(stage.time())
+    stage.scraped()
     assert tick(stage.plain_desk()).appended
     stage.time.advance(40)
     snapshot = look(stage.plain_desk(), stage.repository.head, stage.time())
@@ -300,7 +332,7 @@ def test_the_dwell_of_a_step_is_met_to_the_second(stage: Stage) -> None:
 def test_an_instant_that_was_seen_already_wakes_nobody(stage: Stage) -> None:
     adopted(stage)
     stage.repository.push({SERVICE: manifest("fraud/scorer", "2")}, at=stage.time())
-    stage.metrics.scrape(stage.time())
+    stage.scraped()
     assert tick(stage.plain_desk()).appended
     stage.time.advance(61)
     snapshot = look(stage.plain_desk(), stage.repository.head, stage.time())

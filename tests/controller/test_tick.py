@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gitops_serving.core import manifest
-from gitops_serving.core.errors import Unavailable
+from gitops_serving.core import manifest, propose
+from gitops_serving.core.errors import Invalid, Unavailable
 from gitops_serving.core.measure import Outcome
 from gitops_serving.core.model import Owned, Wait
 from gitops_serving.core.rollout import read_rollouts
@@ -14,8 +14,11 @@ from .stage import Stage, never, seen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pytest
+
     from gitops_serving.core.measure import Query, Reading
-    from gitops_serving.core.model import Status
+    from gitops_serving.core.model import Place, Status
+    from gitops_serving.ports import Tree
 
 DOWN = "no route to host"
 
@@ -80,8 +83,10 @@ def test_a_snapshot_tells_what_was_seen_asked_and_appended(stage: Stage) -> None
     found = seen(snapshot)
     assert (snapshot.environment, snapshot.error, snapshot.at) == ("demo", "", stage.clock())
     assert found.situation is not None
-    assert found.situation.verdict.outcome is Outcome.PASS
+    assert found.situation.verdict.outcome is Outcome.SILENT  # the first block is not over
     assert [query.name for query in found.queries] == list(found.readings or {})
+    assert found.evidence is not None
+    assert found.evidence.served is not None
     assert isinstance(found.decision, Wait)
 
 
@@ -126,16 +131,19 @@ def test_a_service_that_is_refused_by_the_cluster_stops_no_other() -> None:
     assert snapshot.appended == ("rollout(fraud/scorer): adopt",)
 
 
-def test_a_change_that_cannot_be_written_stops_no_other() -> None:
-    """An alias where our label would go: this text cannot be spliced without doubt."""
+def test_a_change_that_cannot_be_written_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(("other", "scorer"))
     stage.adopt()
     stage.push("good")
-    path = "clusters/demo/fraud/other.yaml"
-    source = (stage.repository.head.read(path) or b"").replace(
-        b"    minReplicas: 1\n", b"    model2: &m {a: b}\n    labels: *m\n"
-    )
-    stage.repository.push({path: source})
+    stage.push("good", "other")
+    path, written = "clusters/demo/fraud/other.yaml", propose._with_owned
+
+    def refusing(tree: Tree, place: Place, owned: Owned) -> bytes:
+        if place.path == path:
+            raise Invalid("the changed text can no longer be read", code="verify")
+        return written(tree, place, owned)
+
+    monkeypatch.setattr(propose, "_with_owned", refusing)
     snapshot = stage.tick()
     assert snapshot.appended == ("rollout(fraud/scorer): shift, 0% -> 5%",)
     assert path in seen(snapshot, "fraud/other").error

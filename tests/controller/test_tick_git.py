@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gitops_serving.core import ledger
 from gitops_serving.core.errors import Conflict
 from gitops_serving.core.measure import Outcome
 
@@ -172,14 +173,12 @@ def test_a_canary_whose_abort_is_refused_alone_is_braked() -> None:
 
 
 def test_a_canary_whose_abort_cannot_be_written_is_braked() -> None:
-    """A file that nobody can splice is Invalid, and no reason to let a failing canary serve."""
+    """A record from before holds a text that nobody can splice: no reason to let a failing canary serve."""
     stage = Stage()
-    path = "clusters/demo/fraud/scorer.yaml"
-    source = (stage.repository.head.read(path) or b"").replace(
-        b"    minReplicas: 1\n", b"    model2: &m {a: b}\n    labels: *m\n"
-    )
-    stage.repository.push({path: source})
     stage.on_trial("bad")
+    path, of = "rollouts/demo/fraud/scorer.yaml", stage.record()
+    shared = of.stable_text.replace("predictor:", "predictor: &p") + "x: *p\n"
+    stage.repository.push({path: ledger.write_record(replace(of, stable_text=shared))})
     stage.pass_by(60)
     snapshot = stage.tick()
     assert snapshot.appended == ()

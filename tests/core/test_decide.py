@@ -129,7 +129,11 @@ RULES: dict[str, tuple[Situation, Decision]] = {
         with_live(NEW, content="v0", latest="?", created="?"),
         Wait("out of sync: the cluster runs something else than Git holds; push what it runs, or delete it there"),
     ),
-    "a first revision starts": (replace(NEW, live=Live()), Wait("the first revision is starting")),
+    "a first revision starts": (replace(NEW, live=Live(content="v1")), Wait("the first revision is starting")),
+    "before there is an object nothing starts": (
+        replace(NEW, live=Live()),
+        Wait("there is no object yet; the next tick of the controller creates it, or its log says why not"),
+    ),
     "a first revision that cannot start says why": (
         replace(NEW, live=Live(content="v1", created="v1", failure="the image cannot be pulled")),
         Wait("the image cannot be pulled"),

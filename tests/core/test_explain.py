@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gitops_serving.core.decide import decide
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.explain import ACTIONS, Ahead, ahead, evidence, explain, next_change, phase, step_of
 from gitops_serving.core.measure import Measurement, Outcome, Verdict
@@ -167,6 +169,15 @@ def test_the_next_change_is_the_first_of_them() -> None:
     slow = replace(MUTE, policy=replace(THREE_STEPS, steps=(Step(25, 60 * MINUTE),)))
     assert next_change(slow) == NOON + 15 * MINUTE
     assert next_change(replace(slow, policy=replace(THREE_STEPS, max_duration=8 * MINUTE))) == NOON + 2 * MINUTE
+
+
+def test_time_that_was_held_is_no_time_to_become_ready_in() -> None:
+    """It said that a canary would be aborted two minutes before `decide` did it."""
+    loading = with_rollout(with_live(HEALTHY, settled=False, ready=False), held_for=2 * MINUTE)
+    due = next_change(loading)
+    assert due == NOON + 12 * MINUTE
+    assert isinstance(decide(replace(loading, now=due)), Wait)
+    assert isinstance(decide(replace(loading, now=due + timedelta(seconds=1))), Abort)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from gitops_serving import shipped
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.fleet import environment_names, policy_of, read_environment
 from gitops_serving.core.fleet import read_fleet as read_bare
-from gitops_serving.core.model import Policy, Rollout
+from gitops_serving.core.ledger import Asked
+from gitops_serving.core.model import UNREADABLE, Policy, Request, Rollout
 
 from .situations import NOON
 from .trees import ENVIRONMENT, ONE, POLICY, SCORER, TWO, on_trial, record, revision, tree
@@ -215,3 +216,27 @@ def test_a_pack_is_read_once_for_all_ticks() -> None:
     assert isinstance(first, Policy)
     assert isinstance(second, Policy)
     assert first.metrics[0].sources[0] is second.metrics[0].sources[0]
+
+
+ELSEWHERE = ENVIRONMENT.replace(b"{kind: local}", b"{kind: local, namespaces: [search]}")
+
+
+@pytest.mark.parametrize("broken", [ELSEWHERE + b"  typo: 1\n", b"{{", b""])
+def test_an_unreadable_environment_starts_nothing_new(broken: bytes) -> None:
+    """Whoever broke the environment's file took the list of namespaces away, and could start things anywhere."""
+    fleet = read_fleet(tree(clusters__demo__cluster=broken), "demo", NOON)
+    assert fleet.rollouts[SCORER] is fleet.environment
+    watched = read_fleet(tree(ONE, record(), clusters__demo__cluster=broken), "demo", NOON).rollouts[SCORER]
+    assert isinstance(watched, Rollout)
+    assert (watched.wanted, watched.outside) == (revision(ONE), True)
+
+
+def test_a_service_taken_out_of_our_namespaces_is_watched_and_nothing_new_of_it_begins() -> None:
+    asked = Asked(Request.PROMOTE, revision(TWO), "Ann", NOON)
+    for of, kept in ((on_trial(asked=asked), Request.PROMOTE), (record(asked=asked, previous=revision(TWO)), None)):
+        found = read_fleet(tree(TWO, of, clusters__demo__cluster=ELSEWHERE), "demo", NOON).rollouts[SCORER]
+        assert isinstance(found, Rollout)
+        assert found.invalid is not None
+        assert (found.invalid.code, found.wanted, found.direct, found.asked) == ("namespace", UNREADABLE, None, kept)
+        assert (found.stable, found.canary, found.outside) == (of.stable, of.canary, True)
+    assert named(tree(TWO, on_trial(), clusters__demo__cluster=ELSEWHERE)) == "standard"

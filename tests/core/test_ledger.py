@@ -20,7 +20,8 @@ from .trees import ONE, RECORD_PATH, TWO, on_trial, record
 
 DIGESTS = ("12e345678901", "0b1010101010", "000000000000", "123456789012", "1e1111111111", "abcdefabcdef")
 digests = st.sampled_from(DIGESTS) | st.text("0123456789abcdef", min_size=12, max_size=12)
-labels = st.builds("{}.{}".format, digests, st.integers(1, 99))
+blobs = st.text("0123456789abcdef", min_size=40, max_size=40)
+numbers = st.integers(1, 99)  # of labels
 instants = st.integers(0, 10**9).map(lambda seconds: NOON + timedelta(seconds=seconds))
 spans = st.integers(0, 9999).map(lambda seconds: timedelta(seconds=seconds))
 lines = st.text(  # of one printable line, as `one_line` leaves them
@@ -52,9 +53,10 @@ texts = st.builds(
 
 @st.composite
 def records(draw: st.DrawFn) -> Record:
+    tried, kept = draw(digests), draw(digests)
     canary = Canary(
-        revision=draw(digests),
-        label=draw(labels),
+        revision=tried,
+        label=f"{tried}.{draw(numbers)}",
         weight=draw(st.integers(1, 100)),
         started=draw(instants),
         since=draw(instants),
@@ -64,17 +66,22 @@ def records(draw: st.DrawFn) -> Record:
     return Record(
         service="/".join(draw(st.tuples(*[st.sampled_from(("fraud", "n", "y", "0", "007", "1e3", "on"))] * 2))),
         environment="demo",
-        stable=Stable(draw(digests), draw(st.none() | labels), draw(st.none() | lines), draw(st.none() | digests)),
+        stable=Stable(
+            kept,
+            draw(st.none() | numbers.map(lambda n: f"{kept}.{n}")),
+            draw(st.none() | lines),
+            draw(st.none() | digests),
+        ),
         stable_text=draw(texts),
         canary=canary,
         canary_text=draw(texts),
         policy=draw(st.just("") | st.builds("{}@{}".format, st.just("standard"), st.text("0123456789abcdef"))),
         previous=draw(st.none() | digests),
-        admissions=draw(st.integers(0, 10**6)),
+        admissions=draw(st.integers(99, 10**6)),
         settling=draw(st.booleans()),
         hold=draw(st.none() | st.builds(Hold, by=lines, at=instants, reason=lines, until=st.none() | instants)),
         asked=draw(st.none() | st.builds(Asked, st.sampled_from(Request), digests, lines, instants)),
-        rejected=tuple(draw(st.lists(st.builds(Rejected, digests, st.none() | digests, instants, lines), max_size=3))),
+        rejected=tuple(draw(st.lists(st.builds(Rejected, digests, st.none() | blobs, instants, lines), max_size=3))),
         last=draw(st.none() | st.tuples(st.just("shift"), digests, instants)),
     )
 
@@ -102,7 +109,7 @@ NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7
 
 @pytest.mark.parametrize("digest", DIGESTS)
 def test_no_digest_is_written_so_that_yaml_1_2_takes_it_for_a_number(digest: str) -> None:
-    of = record(stable=Stable(digest, f"{digest}.5"), previous=digest)
+    of = record(stable=Stable(digest, f"{digest}.5"), previous=digest, admissions=5)
     for line in write_record(of).decode().splitlines():
         if digest in line:
             written = line.split(": ", 1)[1]
@@ -153,7 +160,7 @@ metadata:
   namespace: fraud
 stable:
   revision: '12e345678901'
-  label: '123456789012.5'
+  label: '12e345678901.5'
   clusterRevision: scorer-predictor-00001
   uid: uid-1
   manifest: |
@@ -196,7 +203,7 @@ last:
 WHOLE = Record(
     service="fraud/scorer",
     environment="demo",
-    stable=Stable("12e345678901", "123456789012.5", "scorer-predictor-00001", "uid-1"),
+    stable=Stable("12e345678901", "12e345678901.5", "scorer-predictor-00001", "uid-1"),
     stable_text="a: 1\n",
     canary=Canary(
         revision="abcdefabcde0",
@@ -238,6 +245,51 @@ def test_a_record_at_another_service_s_place_is_damaged() -> None:
     with pytest.raises(Invalid, match="it is that of fraud/scorer") as caught:
         read_record(write_record(WHOLE), "rollouts/demo/fraud/copy.yaml", "demo")
     assert (caught.value.code, caught.value.path) == ("record", "rollouts/demo/fraud/copy.yaml")
+
+
+WRONG = {
+    "a stable that is an empty mapping": ("stable:", "stable: {}\nspare:", "stable.revision is missing"),
+    "a stable that is an empty text": ("stable:", "stable: ''\nspare:", "stable cannot be ''"),
+    "a stable that is nothing": ("stable:", "stable:\nspare:", "stable cannot be empty"),
+    "a canary without a stable": ("stable:", "spare:", "no stable revision to return to"),
+    "a revision that is a number": ("revision: '12e345678901'", "revision: 123456789012", "stable.revision cannot be"),
+    "a revision that is none": ("revision: '12e345678901'", "revision: '?'", r"stable.revision cannot be '\?'"),
+    "a label that is a mapping": ("label: '12e345678901.5'", "label: {a: b}", "stable.label cannot be a mapping"),
+    "a label without its number": ("label: '12e345678901.5'", "label: '12e345678901'", "stable.label cannot be"),
+    "a label of another revision": ("label: '12e345678901.5'", "label: abcdefabcde0.5", "not that of 12e345678901"),
+    "a label that is still to be given": ("admissions: 6", "admissions: 5", "abcdefabcde0.6 is beyond the 5 admiss"),
+    "admissions below nothing": ("admissions: 6", "admissions: -3", "admissions cannot be -3"),
+    "admissions without end": ("admissions: 6", "admissions: .inf", "admissions cannot be inf"),
+    "admissions in quotes": ("admissions: 6", "admissions: '6'", "admissions cannot be '6'"),
+    "settling that is a number": ("settling: true", "settling: 5", "settling cannot be 5"),
+    "a manifest that is a list": ("  manifest: |\n    b: 2", "  manifest: []", "canary.manifest cannot be a list"),
+    "a manifest that is nothing": ("  manifest: |\n    b: 2", "  manifest:", "canary.manifest cannot be empty"),
+    "a weight beyond all": ("weight: 5", "weight: 101", "canary.weight cannot be 101"),
+    "a weight that is a boolean": ("weight: 5", "weight: true", "canary.weight cannot be true"),
+    "an age to be held for": ("held: 30", "held: 99999999999999999", "canary.held cannot be 99999999999999999"),
+    "less than nothing held": ("held: 30", "held: -5", "canary.held cannot be -5"),
+    "an instant beyond time": ("until: '2026-01-01T13:00:00Z'", "until: '9999-12-31T23:59:59-12:00'", "hold.until can"),
+    "an instant before time": ("until: '2026-01-01T13:00:00Z'", "until: '0001-01-01T00:00:00+14:00'", "hold.until can"),
+    "an instant without a zone": ("since: '2026-01-01T12:01:00Z'", "since: '2026-01-01T12:01:00'", "canary.since can"),
+    "a request nobody knows": ("what: abort", "what: undo", "'undo' is not a valid Request"),
+    "a hold by nobody": ("  by: Ann <ann@example.invalid>\n", "", "hold.by is missing"),
+    "rejections that are none": ("rejected:\n", "rejected: {}\nspare:\n", "rejected cannot be a mapping"),
+    "a rejected list": ("- revision: abcdefabcde1", "- revision: [1]", r"rejected\[0\].revision cannot be a list"),
+    "a rejection that is a text": ("rejected:\n", "rejected: [a]\nspare:\n", r"rejected\[0\] cannot be 'a'"),
+    "two documents": ("last:\n", "---\nlast:\n", "it is not one mapping"),
+    "no metadata": ("metadata:", "metadatum:", "metadata is missing"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_we_would_not_have_written_is_damage(case: str) -> None:
+    """An empty value passed for an absent one, and a wrong one for a right one: `canary: {}`, `admissions: -3`."""
+    old, new, why = WRONG[case]
+    assert old in GOLDEN
+    with pytest.raises(Invalid, match=why) as caught:
+        read_record(GOLDEN.replace(old, new, 1).encode(), RECORD_PATH, "demo")
+    assert (caught.value.code, caught.value.path) == ("record", RECORD_PATH)
+    assert "restore the file" in caught.value.remedy
 
 
 def test_only_the_newest_rejections_are_kept_and_none_twice() -> None:

@@ -176,6 +176,12 @@ WRONG = {
     "a name in capitals": (("name: scorer", "name: Scorer"), "lower-case letters", 4),
     "a name that is too long": (("name: scorer", f"name: {'a' * 49}"), "at most 48", 4),
     "a namespace that is none": (("namespace: fraud", "namespace: fr/aud"), "lower-case", 4),
+    "a namespace that is a number": (("namespace: fraud", "namespace: 123"), "in quotes", 4),
+    "a namespace that is a boolean": (("namespace: fraud", "namespace: on"), "lower-case", 4),
+    "a name that is nothing": (("name: scorer", "name: ~"), "at most 48", 4),
+    "labels that are a list": (("namespace: fraud", "namespace: fraud, labels: []"), "quote its values", 4),
+    "a number that is none": (("minReplicas: 1", "minReplicas: .nan"), "write a finite number", 7),
+    "a number without end": (("name: sklearn", "name: sklearn, a/b~c: [{d: -.inf}]"), "write a finite number", 10),
     "a label that is a number": (("namespace: fraud", "namespace: fraud, labels: {a: 1}"), "quote its values", 4),
     "no predictor": (("  predictor:", "  predicter:"), "add a predictor", 5),
     "a predictor's label that is a number": (("minReplicas: 1", "labels: {a: 1}"), "quote its values", 7),
@@ -208,6 +214,15 @@ def test_all_complaints_come_at_once() -> None:
     with pytest.raises(Invalid) as caught:
         manifest.check(yamltext.read(bad.encode())[0])
     assert len(caught.value.others) == 1
+
+
+@pytest.mark.parametrize("labels", ["labels:", "labels: ~", "labels: {}"])
+def test_labels_that_are_nothing_are_none_as_for_kubernetes(labels: str) -> None:
+    source = ONE.replace("minReplicas: 1", labels).replace("namespace: fraud", "namespace: fraud, labels: ~").encode()
+    manifest.check(yamltext.read(source)[0])
+    patched = yamltext.patch(source, edits(value(source), Owned(5, "123456789012.5")))
+    assert owned_of(value(patched)) == Owned(5, "123456789012.5")
+    assert revision_of(value(patched)) == revision_of(value(ONE.replace("    minReplicas: 1\n", "")))
 
 
 def test_a_good_manifest_passes() -> None:

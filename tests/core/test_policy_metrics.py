@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gitops_serving.core.model import Policy
 
 PATH = "policies/standard.yaml"
+GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 POLICY = """\
 apiVersion: gitops-serving.dev/v1alpha1
 kind: RolloutPolicy
@@ -116,12 +118,14 @@ def test_a_query_of_the_policy_s_own_says_its_kind(rest: str) -> None:
     assert metric(rest) == OWNED[rest]
 
 
-def test_the_policy_in_the_documentation_can_be_read() -> None:
+def test_the_metric_in_the_guide_can_be_read() -> None:
+    text = GUIDE.read_text()
+    shown = text[text.index("      - name: accepted-share\n") :].partition("```")[0]
+    found = read("pack: errors, limit: {max: 1%}", shown).metrics[1]
     shares = 'sum(rate({}{{revision_name="{{{{ revision }}}}"}}[{{{{ window }}}}]))'
     query = f"{shares.format('loan_accepted_total')} / {shares.format('loan_scored_total')}"
-    compare = "compare: {direction: higherIsBetter, tolerance: 2%}"
-    assert metric(f"query: '{query}', kind: gauge, {compare}, delay: 15m, enforce: false", BESIDE) == Metric(
-        name="it",
+    assert found == Metric(
+        name="accepted-share",
         sources=own(Kind.GAUGE, value=query),
         tolerance=0.02,
         higher_is_better=True,

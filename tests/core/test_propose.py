@@ -86,6 +86,18 @@ def test_waiting_writes_nothing() -> None:
     assert propose(Wait("dwelling"), situation(of), of) is None
 
 
+def test_a_recorded_manifest_that_cannot_be_edited_is_named_by_its_record() -> None:
+    """The complaint named the file at the head, in which nothing was wrong."""
+    shared = ONE.replace("predictor:", "predictor: &p") + "x: *p\n"
+    before = on_trial(stable=Stable(V1, None), stable_text=shared)
+    with pytest.raises(Invalid) as caught:
+        proposed(Abort("errors", rejects=True), tree(HEAD, before))
+    assert (caught.value.code, caught.value.path) == ("alias", RECORD_PATH)
+    assert caught.value.message.startswith("line 6 of the manifest that the record holds cannot be worked with")
+    back = ONE.replace("predictor:", "predictor:  # as the remedy says")
+    assert written(proposed(Abort("pushed back"), tree(back, before))) == owning(back, Owned(0, f"{V1}.2"))
+
+
 # -- adopt -----------------------------------------------------------------------------------------------------------
 
 
@@ -284,7 +296,7 @@ def test_refusing_while_another_is_on_trial_aborts_that_one() -> None:
 
 
 def test_refusing_while_an_abort_settles_keeps_its_weight_0() -> None:
-    before = record(stable=ABORTED, settling=True, rejected=(Rejected(V2, None, NOON, "errors"),))
+    before = record(stable=ABORTED, settling=True, admissions=2, rejected=(Rejected(V2, None, NOON, "errors"),))
     assert written(proposed(Refuse("rejected before"), tree(TWO, before))) == owning(ONE, Owned(0, f"{V1}.2"))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gitops_serving.core import ledger
+from gitops_serving.core import rollout as rollouts
 from gitops_serving.core.ledger import Asked, Rejected
 from gitops_serving.core.manifest import LABEL
 from gitops_serving.core.model import Hold, Owned, Past, Place, Request, Rollout, Stable
@@ -36,6 +37,8 @@ from .trees import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from gitops_serving.core.errors import Invalid
 
 OTHER = text("one", name="other").encode()
@@ -84,8 +87,8 @@ def test_a_broken_file_stops_its_own_service_and_no_other() -> None:
     assert isinstance(broken, Rollout)
     assert broken.wanted == "?"
     assert broken.stable == record().stable
-    assert SCORER_PATH in str(broken.invalid)
-    assert "mend the file" in str(broken.invalid)
+    assert broken.invalid is not None
+    assert (broken.invalid.path, broken.invalid.line, broken.invalid.code) == (SCORER_PATH, 1, "template")
 
 
 def test_a_broken_file_without_a_record_is_named_after_its_place() -> None:
@@ -97,6 +100,49 @@ def test_a_broken_file_without_a_record_is_named_after_its_place() -> None:
 def test_a_file_that_is_too_large_is_said_to_be() -> None:
     complaint = invalid(tree(b"#" * (READABLE_BYTES + 1)))
     assert (complaint.code, complaint.path) == ("limits", SCORER_PATH)
+
+
+UNREADABLE_FILES = {
+    "a syntax error": (f"{ONE}   bad: [\n".encode(), "syntax", len(ONE.splitlines()) + 1, "not YAML"),
+    "another encoding": (ONE.encode() + "# é\n".encode("latin-1"), "encoding", len(ONE.splitlines()) + 1, "not UTF-8"),
+    "more than a file may have": (b"#" * (READABLE_BYTES + 1), "limits", None, "too large"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE_FILES)
+def test_what_is_wrong_with_its_file_is_said_of_a_service_that_we_know(case: str) -> None:
+    """Once it had a record, all that was said of a syntax error was that the manifest is missing."""
+    source, code, line, why = UNREADABLE_FILES[case]
+    for of in (record(), None):
+        complaint = invalid(tree(source, of))
+        assert (complaint.path, complaint.code, complaint.others) == (SCORER_PATH, code, ())
+        assert why in complaint.message
+        assert complaint.line in (line, line and line + 1)
+
+
+def test_a_broken_file_of_another_name_is_found_by_what_it_holds() -> None:
+    both = f"{ONE}---\n{OTHER.decode()}  bad: [\n".encode()
+    other = b"metadata: {name: scorers}\n{{\n"
+    complaint = invalid(tree(None, record(), clusters__demo__both=both, clusters__demo__all=other))
+    assert (complaint.path, complaint.code) == ("clusters/demo/both.yaml", "syntax")
+    assert complaint.line
+    assert complaint.others == ()
+
+
+def test_of_several_broken_files_the_likeliest_comes_first() -> None:
+    old, likely = b"metadata: {name: scorer}\nspec: [\n", TWO.encode() + b"  bad: [\n"
+    complaint = invalid(tree(None, on_trial(), clusters__demo__a=old, clusters__demo__b=likely))
+    assert [complaint.path, *(other.path for other in complaint.others)] == [
+        "clusters/demo/b.yaml",
+        "clusters/demo/a.yaml",
+    ]
+
+
+def test_a_broken_file_that_never_held_a_service_is_named_beside_its_absence() -> None:
+    complaint = invalid(tree(None, record(), clusters__demo__x=b"a: [\n"))
+    assert (complaint.code, complaint.path) == ("missing", "")
+    assert complaint.message.endswith("is not in Git, unless in a file that cannot be read")
+    assert [other.path for other in complaint.others] == ["clusters/demo/x.yaml"]
 
 
 def test_a_missing_manifest_keeps_the_watch() -> None:
@@ -125,6 +171,59 @@ def test_an_invalid_manifest_says_its_file_and_line() -> None:
     complaint = invalid(tree(ONE.replace("predictor:", "predicter:"), record()))
     assert (complaint.code, complaint.path) == ("manifest", SCORER_PATH)
     assert complaint.line
+
+
+def changed(old: str, new: str) -> str:
+    assert old in ONE
+    return ONE.replace(old, new)
+
+
+UNWRITABLE = {
+    "a predictor that others refer to": (f"{changed('predictor:', 'predictor: &p')}x: *p\n", "alias", 6),
+    "a predictor that refers to another": (
+        f"{ONE.partition('  predictor')[0]}  predictor: *p\n".replace("spec:", "x: &p {model: {a: b}}\nspec:"),
+        "alias",
+        7,
+    ),
+    "labels from a merge": (
+        changed("minReplicas: 1", "<<: *x").replace("spec:", "x: &x {labels: {a: b}}\nspec:"),
+        "merge",
+        8,
+    ),
+    "a weight that would never come out again": (
+        changed("minReplicas: 1", "<<: *x").replace("spec:", "x: &x {canaryTrafficPercent: 5}\nspec:"),
+        "merge",
+        8,
+    ),
+    "a key behind a question mark": (changed("minReplicas: 1", "? labels\n    : ~"), "syntax", 7),
+    "a template": (changed("models/one", "models/{{one}}"), "template", 11),
+}
+
+
+@pytest.mark.parametrize("case", UNWRITABLE)
+@pytest.mark.parametrize("above", ["", f"# others\n{OTHER.decode()}---\n"])
+def test_a_manifest_that_our_fields_cannot_be_written_into_is_invalid_at_once(case: str, above: str) -> None:
+    """It was adopted, or shown as pending for ever; and of one on trial the abort could not be written."""
+    source, code, line = UNWRITABLE[case]
+    for of in (record(), None):
+        complaint = invalid(tree(above + source, of))
+        assert (complaint.code, complaint.path) == (code, SCORER_PATH)
+        assert complaint.line == above.count("\n") + line
+    if above:
+        found = read(tree(above + source))["fraud/other"]
+        assert isinstance(found, Rollout)
+        assert found.invalid is None
+
+
+def test_a_template_s_mark_in_a_comment_is_only_a_word() -> None:
+    assert scorer(tree(f"# rendered from {{{{ chart }}}}\n{ONE}")).invalid is None
+
+
+def test_a_record_whose_manifest_cannot_be_edited_goes_on_being_watched() -> None:
+    """Records from before that was asked hold such manifests; to stop the watch over a canary would be worse."""
+    shared = f"{changed('predictor:', 'predictor: &p')}x: *p\n"
+    found = scorer(tree(TWO, on_trial(stable=Stable(revision(shared), None), stable_text=shared)))
+    assert found.canary is not None
 
 
 def test_a_weight_on_a_new_service_is_invalid() -> None:
@@ -192,6 +291,20 @@ def test_a_past_that_is_whole_is_read() -> None:
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_a_damaged_record_stops_its_own_service_and_no_other(damage: str) -> None:
     of = tree(ONE, clusters__demo__fraud__other=OTHER, rollouts__demo__fraud__scorer=DAMAGED[damage])
+    assert invalid(of).path == RECORD_PATH
+    assert isinstance(read(of)["fraud/other"], Rollout)
+
+
+def test_a_service_that_cannot_be_put_together_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came of a record was outside every guard: one overflow there, and no service was looked at."""
+
+    def overflow(of: ledger.Record, _: datetime) -> timedelta:
+        if of.stable is not None:
+            raise OverflowError("date value out of range")
+        return timedelta()
+
+    monkeypatch.setattr(rollouts, "_held_for", overflow)
+    of = tree(ONE, record(), clusters__demo__fraud__other=OTHER)
     assert invalid(of).path == RECORD_PATH
     assert isinstance(read(of)["fraud/other"], Rollout)
 

@@ -151,7 +151,8 @@ def test_a_key_is_a_text_as_in_json(text: str, name: str) -> None:
         (b"a: " + b"x" * 1024 * 1024, "limits", None),
         (b"k: &k x\na: [" + b"*k," * 201 + b"]", "limits", 2),
         (b"[" * 65 + b"]" * 65, "limits", 1),
-        (b"- x\n" * 50_000, "limits", 50_000),
+        (b"- x\n" * 32_000, "limits", 32_000),
+        (b"--- x\n" * 2_001, "limits", 2_001),
     ],
 )
 def test_what_readers_disagree_about_is_refused(source: bytes, code: str, line: int | None) -> None:
@@ -164,7 +165,8 @@ def test_what_readers_disagree_about_is_refused(source: bytes, code: str, line: 
     "source",
     [
         b"[" * 64 + b"]" * 64,
-        b"- x\n" * 49_999,
+        b"- x\n" * 31_999,
+        b"--- x\n" * 2_000,
         b"k: &k x\na: [" + b"*k," * 200 + b"]",
         b"a: " + b"9" * 64,
         b"a: '" + b"9" * 5000 + b"'",
@@ -175,6 +177,15 @@ def test_what_readers_disagree_about_is_refused(source: bytes, code: str, line: 
 )
 def test_what_lies_within_the_limits_is_read(source: bytes) -> None:
     assert read(source)[0].value
+
+
+def test_a_whole_fleet_in_one_file_is_read() -> None:
+    """A limit that keeps hostile files from taking a second must not keep honest ones out."""
+    env = "".join(f"      - {{name: VARIABLE_{number}, value: x}}\n" for number in range(14))
+    service = f"kind: InferenceService\nspec:\n  predictor:\n    model:\n      env:\n{env}"
+    documents = read("---\n".join([service] * 312).encode())
+    assert len(documents) == 312
+    assert documents[0].root.size > 80
 
 
 def test_a_merge_that_all_readers_agree_on_is_applied() -> None:

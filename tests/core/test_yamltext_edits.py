@@ -71,6 +71,8 @@ EDITS = {
         put("/a", 2),
         "\ufeffx: \U0001f600é\na: 2\n".encode(),
     ),
+    "replace below a template's mark in a comment": (b"# {{- x }}\na: 1\n", put("/a", 2), b"# {{- x }}\na: 2\n"),
+    "replace beside a template": (b"a: 1\n---\nb: x{{ y }}\n", put("/a", 2), b"a: 2\n---\nb: x{{ y }}\n"),
     "replace a merged value": (
         b"x: &x {a: 1}\nz:\n  <<: *x\n",
         put("/z/a", 2),
@@ -196,8 +198,7 @@ REFUSALS = {
     "a comment in empty braces": (b"a: { # c\n  }\n", add("/a/b", 1), "syntax"),
     "a pair in a list": (b"[a: 1]", add("/0/b", 2), "syntax"),
     "a question mark": (b"? a\n", put("/a", 2), "syntax"),
-    "a comment below a dash": (b"- a: 1\n  # c\n  b: 2\n", drop("/0/a"), "syntax"),
-    "a template in a comment": (b"# {{- if x }}\na: 1\n", put("/a", 2), "template"),
+    "a comment below a dash": (b"- a: 1\n  # c\n  b: 2\n", drop("/0/a"), "not-scalar"),
     "a template in bare text": (b"a: 1\nb: x{{ y }}\n", put("/a", 2), "template"),
     "a duplicate key elsewhere": (b"a: 1\n---\nb: 1\nb: 2\n", put("/a", 2), "duplicate-key"),
     "a parent that is missing": (b"a: {}\n", add("/b/c", 1), "path"),
@@ -212,6 +213,7 @@ REFUSALS = {
     "the whole document": (b"a: 1\n", put("", {}), "path"),
     "a pointer without a slash": (b"a: 1\n", put("a", 1), "path"),
     "a pointer with a bare tilde": (b"a: 1\n", put("/~a", 1), "path"),
+    "a template in a bare key": (b"x{{ y }}: 1\na: 1\n", put("/a", 2), "template"),
     "another operation": (b"a: 1\n", {"op": "move", "from": "/a", "path": "/b"}, "path"),
     "no value": (b"a: 1\n", {"op": "add", "path": "/b"}, "path"),
     "no path": (b"a: 1\n", {"op": "remove"}, "path"),
@@ -227,6 +229,12 @@ def test_a_doubtful_patch_is_refused_by_its_code(source: bytes, operation: dict[
     error = refusal(source, operation)
     assert error.code == code
     assert error.remedy
+
+
+@pytest.mark.parametrize("operation", ["x", None, ["op"], {"op": ["add"], "path": "/a", "value": 1}])
+def test_what_is_no_operation_is_refused_and_raises_nothing_else(operation: Any) -> None:
+    """An operation that was a text raised AttributeError."""
+    assert refusal(b"a: 1\n", operation).code == "path"
 
 
 def test_a_patch_of_a_service_costs_a_few_milliseconds_of_cpu() -> None:

@@ -238,17 +238,38 @@ def test_nobody_loses_a_request_while_one_version_takes_over_from_another(local:
     assert set(answers) == {1, 2}
 
 
-def test_a_gateway_that_is_killed_comes_back_with_its_table_and_prometheus_follows(local: Local) -> None:
+def gateway_pid(local: Local) -> int:
+    """Tell the gateway's process; 0: it is not up."""
+    with contextlib.suppress(FileNotFoundError):
+        return int(json.loads((local.state.root / "gateway.json").read_text(encoding="utf-8"))["pid"])
+    return 0
+
+
+def test_a_gateway_that_is_killed_comes_back_where_it_was_with_its_table(local: Local) -> None:
+    """Its ports were the kernel's choice each time: whoever sent it requests went on sending them to nobody."""
     local.apply("kept", 1)
     local.until_traffic("kept", L1=100)
+    assert local.predict("kept") == 1
+    before, killed = dict(local.where), gateway_pid(local)
+    os.kill(killed, signal.SIGKILL)
+    local.until(lambda: gateway_pid(local), lambda pid: pid not in {0, killed})
+    local.until(lambda: local.servers("kept-predictor-00001"), bool)  # it has its table
+    assert local.predict("kept") == 1
+    assert statedir.addresses(local.state) == before
+
+
+def test_a_gateway_whose_place_was_taken_goes_elsewhere_and_prometheus_follows(local: Local) -> None:
+    local.apply("moved", 1)
+    local.until_traffic("moved", L1=100)
     before = dict(local.where)
-    os.kill(int(json.loads((local.state.root / "gateway.json").read_text(encoding="utf-8"))["pid"]), signal.SIGKILL)
+    (local.state.root / "gateway-ports.json").write_text("[70000, 70000]", encoding="utf-8")  # there are no such ports
+    os.kill(gateway_pid(local), signal.SIGKILL)
     local.where = local.until(
         lambda: statedir.addresses(local.state),
         lambda told: bool(told) and told["gateway"] != before["gateway"] and told["prometheus"] != before["prometheus"],
     )
-    assert local.predict("kept") == 1
-    path = "/apis/serving.kserve.io/v1beta1/namespaces/fraud/inferenceservices/kept"
+    assert local.predict("moved") == 1
+    path = "/apis/serving.kserve.io/v1beta1/namespaces/fraud/inferenceservices/moved"
     local.until(lambda: local.get(path)["status"]["address"]["url"], lambda url: url.startswith(local.where["gateway"]))
 
 

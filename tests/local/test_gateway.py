@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gzip
 import io
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -289,6 +290,31 @@ async def test_sigterm_finishes_what_is_in_flight_and_accepts_nothing_new(state:
                 await fresh.get(f"{gate.data}{SERVING}/x")
         assert await slow == (200, "one")
         assert await asyncio.wait_for(gate.process.wait(), 10) == 0
+
+
+@in_loop
+async def test_it_listens_where_it_listened_last_or_elsewhere_if_that_is_taken(state: Path) -> None:
+    async with gateway(state) as first:
+        first.process.kill()
+        await first.process.wait()
+        (state / "gateway.json").unlink()
+        async with gateway(state) as second:
+            assert (second.data, second.admin) == (first.data, first.admin)
+            (state / "gateway.json").unlink()
+            async with gateway(state) as third:  # while the second is there
+                assert {third.data, third.admin}.isdisjoint({second.data, second.admin})
+
+
+@in_loop
+async def test_it_may_have_as_many_connections_as_the_machine_allows(state: Path) -> None:
+    """Beyond the soft limit libuv closes the socket that it listens on: nobody would reach the gateway any more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        async with gateway(state) as gate:
+            assert resource.prlimit(gate.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @in_loop

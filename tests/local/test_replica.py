@@ -119,6 +119,25 @@ def test_a_process_that_ends_is_started_again_and_says_its_last_words(tmp_path: 
     play(tmp_path, story)
 
 
+def test_a_replica_that_fails_in_a_new_way_is_started_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody had thought of ended its keeper, and the process was never started again."""
+    places = iter([None, tmp_path])
+
+    def locate() -> Path:
+        if (found := next(places)) is None:
+            raise KeyError("containers")
+        return found
+
+    async def story(bench: Bench) -> None:
+        replica = bench.start(sys.executable, "-c", SERVER, "SOCKET", *V2, locate=locate)
+        failed = await bench.until(replica, lambda h: h.failed)
+        assert failed.message == "KeyError: 'containers'"
+        await bench.until(replica, lambda h: h.ready)
+
+    play(tmp_path, story)
+    assert "could not be kept" in caplog.text
+
+
 def test_a_killed_replica_comes_back_on_another_socket(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         replica = bench.serve(*V2)

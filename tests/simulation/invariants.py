@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from gitops_serving.core import ledger, manifest
 from gitops_serving.core.errors import Invalid
+from gitops_serving.core.found import parse
 from gitops_serving.core.measure import Outcome
 from gitops_serving.core.model import Abort, Exhausted, Owned, Promote, Request, Rollout, Shift
-from gitops_serving.core.rollout import parse, read_record, read_rollouts
+from gitops_serving.core.rollout import read_record, read_rollouts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -177,7 +178,7 @@ class Watch:
         return due
 
     def traffic(self, service: str, served: Served) -> None:
-        """I5: nobody but stable gets more than the last applied entry gave it."""
+        """I1, I5 and I9, at every change of traffic: at an apply, and when a revision becomes ready."""
         component, record = served.component, self._head_record(service)
         seat, self.seat[service] = self.seat.get(service, ""), component.rolled
         if record is None or record.stable is None:
@@ -186,6 +187,7 @@ class Watch:
             self.raced.add(service)  # KServe fell back to the revision before
         if served.contents.get(component.rolled) == record.stable.revision:
             self.raced.discard(service)
+        self._one_at_a_time(service, served, record.stable.revision)
         if service in self.raced:
             return
         for name, percent in component.shares.items():
@@ -195,6 +197,16 @@ class Watch:
             given = self.granted.get((service, content), 0)
             if percent > given:
                 self.fail("I5", f"{name} ({content}) of {service} gets {percent}%, was given {given}%")
+
+    def _one_at_a_time(self, service: str, served: Served, stable: str) -> None:
+        """I9: beside stable one revision has traffic, and while a seat is lost the one that KServe fell back to."""
+        live = [name for name, percent in served.component.shares.items() if percent]
+        others = {(served.contents[name], served.labels[name]) for name in live if served.contents[name] != stable}
+        for content, label in others:
+            if (service, content, label) not in self.committed_texts:
+                self.fail("I1", f"{content} with label {label} of {service} serves, and is in no commit")
+        if len(others) > (2 if service in self.raced else 1):
+            self.fail("I9", f"{sorted(map(str, others))} of {service} serve beside stable {stable}")
 
     def lost(self) -> None:
         """A lost cluster has no baselines."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from gitops_serving.controller import tick
 from gitops_serving.core import decide, propose
 from gitops_serving.core import due as owed
 from gitops_serving.core.measure import Outcome
-from gitops_serving.core.model import Owned, Shift
+from gitops_serving.core.model import Owned, Promote, Shift, Wait
 from gitops_serving.core.propose import Overlay
 from gitops_serving.core.rollout import read_rollouts
 
@@ -87,6 +88,26 @@ def admitting_while_a_rejected_revision_is_latest_ready(patch: pytest.MonkeyPatc
 
     patch.setattr(tick, "decide", hasty)
     patch.setattr(tick, "due", _without_cap(owed.due))
+
+
+def starting_the_next_before_the_last_is_written_down(patch: pytest.MonkeyPatch) -> None:
+    """Put off a promotion, and start the next push beside the revision that has all traffic already."""
+    original, owing = decide.decide, owed.due
+
+    def late(seen: Situation) -> Decision:
+        decision, canary, policy = original(seen), seen.rollout.canary, seen.policy
+        if not isinstance(decision, Promote) or canary is None or policy is None:
+            return decision
+        if seen.rollout.wanted not in {canary.revision, "?"} and seen.verdict.outcome is not Outcome.BLIND:
+            return Shift(policy.steps[0].weight, "a new revision was pushed")
+        return decision if seen.now - canary.since > timedelta(minutes=3) else Wait("it is promoted later")
+
+    def due(seen: Rollout, live: Live, verdict: Verdict) -> Owed:
+        given = owing(seen, live, verdict)
+        return seen.expected if given is None and live.known and seen.admitted else given  # whoever has the seat
+
+    patch.setattr(tick, "decide", late)
+    patch.setattr(tick, "due", due)
 
 
 def apply_before_append(patch: pytest.MonkeyPatch) -> None:
@@ -174,6 +195,7 @@ WRONG: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, ...]] = {
     head_applied_to_an_empty_cluster: ("I2", "I5"),
     admitting_while_a_rejected_revision_is_latest_ready: ("I1", "I5"),
     apply_before_append: ("I1",),
+    starting_the_next_before_the_last_is_written_down: ("I9",),
     readiness_not_tied_to_the_label: ("I5", "I8"),
     exhaustion_promotes: ("I3",),
     time_runs_out_unseen: ("I4",),

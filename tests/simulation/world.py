@@ -16,10 +16,11 @@ from gitops_serving import shipped
 from gitops_serving.controller import requests
 from gitops_serving.controller.requests import Word
 from gitops_serving.controller.tick import Desk, tick
-from gitops_serving.core import ledger, manifest
+from gitops_serving.core import manifest
 from gitops_serving.core.errors import Conflict, GitopsServingError
+from gitops_serving.core.found import parse
 from gitops_serving.core.model import Request, Rollout
-from gitops_serving.core.rollout import parse, read_rollouts
+from gitops_serving.core.rollout import read_rollouts
 from gitops_serving.testing.clock import ManualClock
 from gitops_serving.testing.cluster import FakeCluster
 from gitops_serving.testing.metrics import FakeMetrics
@@ -380,10 +381,3 @@ class World:
 def kind_of(document: Mapping[str, Any]) -> str:
     """Read how a model behaves from its URI."""
     return str(document["spec"]["predictor"]["model"]["storageUri"].split("/")[-2])
-
-
-def record_of(world: World, service: str) -> ledger.Record | None:
-    """Read a service's record at the head."""
-    path = ledger.record_path("sim", service)
-    source = world.repository.head.read(path)
-    return ledger.read_record(source, path, "sim") if source is not None else None

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import pygit2
 from pygit2.enums import CredentialType
 
-from gitops_serving.core.errors import Refused
+from gitops_serving.core.errors import Misnamed, Refused
 
 SERVED = ("http", "https", "ssh", "git")
 SCP_LIKE = re.compile(r"[\w.-]+@[\w.-]+:(?!//)\S+\Z", re.ASCII)
@@ -88,7 +88,7 @@ def parse_remote(url: str) -> Remote:
         if SCP_LIKE.match(url):
             return Remote(url, None)
         if "::" in url or url.startswith("-") or not url.strip():
-            raise Refused("the repository address is of an unknown kind; use https://, ssh:// or a path")
+            raise Misnamed("the repository address is of an unknown kind; use https://, ssh:// or a path")
         path = Path(url).expanduser().absolute()
         return Remote(str(path), path)
     parts = _split(url)
@@ -96,7 +96,7 @@ def parse_remote(url: str) -> Remote:
         path = Path(unquote(parts.path))
         return Remote(str(path), path)
     if parts.scheme not in SERVED or not parts.hostname:
-        raise Refused("the repository address is of an unknown kind; use https://, ssh:// or a path")
+        raise Misnamed("the repository address is of an unknown kind; use https://, ssh:// or a path")
     return Remote(url, None)
 
 
@@ -106,9 +106,9 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         user, password, _ = parts.username, parts.password, parts.port
     except ValueError:
-        raise Refused("the repository address cannot be read; use https://HOST/PATH") from None
+        raise Misnamed("the repository address cannot be read; use https://HOST/PATH") from None
     if password is not None or parts.query or parts.fragment or (user is not None and parts.scheme != "ssh"):
-        raise Refused(
+        raise Misnamed(
             f"the repository address on {parts.hostname} carries a user name, password or query; "
             "take it out and name a token file or password file instead"
         )

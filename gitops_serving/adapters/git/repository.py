@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import pygit2
 from pygit2.enums import SortMode
 
-from gitops_serving.core.errors import Conflict, GitopsServingError, Refused, Unavailable
+from gitops_serving.core.errors import Conflict, GitopsServingError, Misnamed, Unavailable
 from gitops_serving.core.model import Commit
 
 from .cache import Cache, sound
@@ -57,7 +57,7 @@ class GitRepository:
     ) -> None:
         remote = parse_remote(url)
         if not pygit2.reference_is_valid_name(f"refs/heads/{branch}") or branch.startswith("-"):
-            raise Refused(f"{branch!r} cannot be the name of a branch; correct it")
+            raise Misnamed(f"{branch!r} cannot be the name of a branch; correct it")
         self._transport = Transport(remote, branch, credentials or Credentials(), timeout_seconds)
         local = None if remote.path is None else LocalPush(remote.path, branch, timeout_seconds)
         self._pusher: LocalPush | Transport = local or self._transport

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pygit2
 
-from gitops_serving.core.errors import Conflict, GitopsServingError, Refused, Unavailable
+from gitops_serving.core.errors import Conflict, GitopsServingError, Misnamed, Refused, Unavailable
 
 from .cache import KNOWN, TRACKED
 from .remote import Secrets
@@ -142,14 +142,14 @@ class Transport:
         """Bring the branch into the cache and return its head; raises Unavailable, Refused."""
         callbacks = self._prepared(repository)
         if self.remote.path is not None and not self.remote.path.is_dir():
-            raise Refused(f"there is no folder {self.remote.path} to fetch from; correct the path of the repository")
+            raise Misnamed(f"there is no folder {self.remote.path} to fetch from; correct the path of the repository")
         try:
             if repository.references.get(TRACKED) is not None:
                 repository.references.delete(TRACKED)  # else a branch that is gone would look as if it were there
             repository.remotes["origin"].fetch([f"+{self.ref}:{TRACKED}"], callbacks=callbacks, proxy=self._proxy)
             reference = repository.references.get(TRACKED)
             if reference is None:
-                raise Refused(f"{self.where}: there is no such branch; push a first commit to it or name another one")
+                raise Misnamed(f"{self.where}: there is no such branch; push a first commit to it or name another one")
             head = repository[reference.target].peel(pygit2.Commit).id
             repository.references.create(KNOWN, head, force=True)
         except GitopsServingError:

@@ -15,16 +15,14 @@ from gitops_serving.core.errors import Invalid
 
 from .documents import after_marker, parse, spans
 from .locate import locate
-from .nodes import leaves
+from .nodes import Scalar, leaves
 from .scalars import same
-from .source import TEMPLATE, break_before, decode, line_at
+from .source import TEMPLATE, break_before, decode, line_at, short
 from .splice import put, take
 from .values import inherited, value_of
 
 if TYPE_CHECKING:
     from .nodes import Part
-
-_OPERATIONS = {"add": {"op", "path", "value"}, "replace": {"op", "path", "value"}, "remove": {"op", "path"}}
 
 
 def patch(source: bytes, operations: list[dict[str, Any]], document: int = 0) -> bytes:
@@ -36,8 +34,7 @@ def patch(source: bytes, operations: list[dict[str, Any]], document: int = 0) ->
     text, mark = decode(source)
     parts = parse(text)
     _pick(parts, document)
-    for part in parts:
-        _refuse_template(text, part)
+    _refuse_template(text, parts[document])
     expected = [value_of(part.root) for part in parts]
     changed, changed_parts = text, parts
     for operation in operations:
@@ -81,21 +78,22 @@ def _pick(parts: tuple[Part, ...], document: int) -> int:
     raise Invalid(f"there is no document {document}, the file has {len(parts)}", code="path", remedy="count from 0")
 
 
-def _check(operation: dict[str, Any]) -> None:
-    wanted = _OPERATIONS.get(str(operation.get("op")))
-    if wanted is None or not wanted <= operation.keys() or not isinstance(operation["path"], str):
-        raise Invalid(
-            f"the operation {operation.get('op')!r} is unknown or incomplete",
-            code="path",
-            remedy="use add, replace or remove with a path, and with a value where one is due",
-        )
+def _check(operation: object) -> None:
+    match operation:
+        case {"op": "add" | "replace", "path": str(), "value": _} | {"op": "remove", "path": str()}:
+            return
+    raise Invalid(
+        f"the operation {short(str(operation))} is unknown or incomplete",
+        code="path",
+        remedy="use add, replace or remove with a path, and with a value where one is due",
+    )
 
 
 def _refuse_template(text: str, part: Part) -> None:
-    """Raise Invalid for template marks in bare text or comments; inside quotes and blocks they are data."""
-    data = [(leaf.start, leaf.end) for leaf in leaves(part.root) if getattr(leaf, "style", "")]
-    for found in TEMPLATE.finditer(text):
-        if not any(start <= found.start() < end for start, end in data):
+    """Raise Invalid for template marks in bare text; in quotes and blocks they are data, in comments only words."""
+    for leaf in leaves(part.root):
+        found = TEMPLATE.search(text, leaf.start, leaf.end) if isinstance(leaf, Scalar) and not leaf.style else None
+        if found:
             raise Invalid(
                 "the file is a template, not YAML",
                 code="template",
@@ -135,7 +133,7 @@ def _read_back(text: str) -> tuple[Part, ...]:
 
 def _patched(value: Any, operations: list[dict[str, Any]]) -> Any:
     try:
-        return jsonpatch.apply_patch(value, operations)
+        return jsonpatch.apply_patch(value, operations, in_place=True)
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
         raise Invalid("the patch does not fit the document", code="path", remedy="check its paths") from error
 

@@ -94,8 +94,8 @@ def _integer(digits: str) -> int | None:
     found = _INTEGER.fullmatch(digits)
     if found is None:
         return None
-    sign, *groups = found.groups()
-    number = next(int(group, base) for group, base in zip(groups, _BASES, strict=True) if group is not None)
+    sign, written = found[1], found.lastindex or len(_BASES)  # the group that matched: 2 is the first base's
+    number = int(found[written], _BASES[written - 2])
     number = -number if sign == "-" else number
     highest = 2**63 if sign else 2**64
     return number if -(2**63) <= number < highest else None

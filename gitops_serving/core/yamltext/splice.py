@@ -152,7 +152,12 @@ def _take_lines(text: str, mapping: Mapping, entry: Entry) -> Splice:
         raise odd(text, start, "a key does not begin its line")
     following = mapping.entries[1].key.start
     if text[end:following].strip():
-        raise odd(text, end, "a comment stands below the first key of a list item")
+        raise Invalid(
+            "a comment stands below the first key of a list item",
+            code="not-scalar",
+            line=entry.key.line,
+            remedy="remove or move the comment first",
+        )
     return Splice(start, following, "")
 
 
