@@ -99,17 +99,28 @@ class Folded:
 
 def gather(plan: Plan, readings: Mapping[str, Reading], before: Folded | None) -> Folded | None:
     """Fold what was read into the evidence; what Prometheus could not be asked is asked again at the next look."""
+    told = moments(plan, readings, before)
+    if told is None:
+        return None
+    read, news = told
+    return replace(read, evidence=fold(read.evidence, news)) if news else read
+
+
+def moments(
+    plan: Plan, readings: Mapping[str, Reading], before: Folded | None
+) -> tuple[Folded, Sequence[Moment]] | None:
+    """Turn what was read into moments, and say how far it went; the evidence is left as it was."""
     if plan.origin is None or plan.terms is None:
         return None
     if before is None or before.key != plan.key:
         before = Folded(key=plan.key, until=plan.first - 1, evidence=begun(plan.terms), refused=plan.wrong)
     if plan.last < plan.first or any(reading.blind for reading in readings.values()):
-        return before
+        return before, ()
     before = replace(before, refused={**plan.wrong, **_refused(plan, readings)})
     scraped = {index for series in readings[WITNESS].series for index, _ in _indexed(plan, series)}
     # Beyond the last scrape there is only what was there before; unless there are later ones, it is left for then.
     last = plan.last if plan.behind else min(plan.last, max(scraped, default=plan.first - 1))
-    return before if last < plan.first else _folded(plan, readings, before, scraped, last)
+    return (before, ()) if last < plan.first else _read(plan, readings, before, scraped, last)
 
 
 def _refused(plan: Plan, readings: Mapping[str, Reading]) -> dict[str, str]:
@@ -122,8 +133,10 @@ def _refused(plan: Plan, readings: Mapping[str, Reading]) -> dict[str, str]:
     return found
 
 
-def _folded(plan: Plan, readings: Mapping[str, Reading], before: Folded, scraped: set[int], last: int) -> Folded:
-    """Fold the instants, one after the other."""
+def _read(
+    plan: Plan, readings: Mapping[str, Reading], before: Folded, scraped: set[int], last: int
+) -> tuple[Folded, Sequence[Moment]]:
+    """Go through the instants, one after the other."""
     meant: dict[str, tuple[Signal, list[str]]] = {}
     for name, signal in plan.signals.items():
         meant.setdefault(signal.key, (signal, []))[1].append(name)
@@ -134,19 +147,12 @@ def _folded(plan: Plan, readings: Mapping[str, Reading], before: Folded, scraped
         if name in readings
     }
     so_far = Counted(dict(before.books), dict(before.pods), dict(before.edges), dict(before.odd))
-    moments = []
+    made = []
     for index in range(plan.first, last + 1):
         told = {name: at[index] for name, at in news.items() if index in at}
-        moments.append(_moment(plan, meant, index, (told, so_far), scraped=index in scraped))
-    return replace(
-        before,
-        until=last,
-        evidence=fold(before.evidence, moments),
-        books=so_far.books,
-        pods=so_far.pods,
-        edges=so_far.edges,
-        odd=so_far.odd,
-    )
+        made.append(_moment(plan, meant, index, (told, so_far), scraped=index in scraped))
+    read = replace(before, until=last, books=so_far.books, pods=so_far.pods, edges=so_far.edges, odd=so_far.odd)
+    return read, made
 
 
 def _queries(signal: Signal) -> list[str]:
