@@ -48,9 +48,7 @@ def samples(minutes: float, bad: float = 0.0, *, canary: float = 2.0, stable: fl
     moments = []
     for t in range(-600, int(minutes * 60) + 1, 10):
         seen = not 60 < t <= 60 + dark
-        pair = None, _counts(stable * (t + 600), 0.005)
-        if t > 0:
-            pair = _counts(canary * t, bad), pair[1]
+        pair = _counts(canary * t, bad) if t > 0 else None, _counts(stable * (t + 600), 0.005)
         moments.append(Moment(t=float(t), step=HISTORY, pairs={"errors": pair if seen else (None, None)}, scraped=seen))
     return Samples(moments=moments, step=10 * SECOND, lag=10 * SECOND)
 
