@@ -71,6 +71,8 @@ def backtest(settings: Settings, wanted: Wanted, output: str) -> int:
             except GitopsServingError as error:
                 codes.complain(error)
                 code = code or codes.code_of(error)
+    if code and not compared:
+        return code
     if wanted.picture is not None:
         _write(wanted.picture, picture(compared, summary(compared)))
     if output == "json":

@@ -202,7 +202,7 @@ def test_a_prometheus_that_does_not_answer_is_said(past: Fleet) -> None:
     past.metrics.blind = "Prometheus at http://127.0.0.1:9 cannot be reached"
     ended = past.run("backtest")
 
-    assert ended.code == 3
+    assert (ended.code, ended.out) == (3, "")
     assert ended.err == "error: Prometheus at http://127.0.0.1:9 cannot be reached\n"
 
 
