@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Pair = tuple[Counts | None, Counts | None]
 
 SMELLS = 4.0  # evidence at which nothing rises any more, though it proves nothing yet
-SMELLS_ALONE = 3.0  # likewise of one metric, which others must not outweigh: no single block may lift it to much more
+SMELLS_ALONE = 3.9  # likewise of one metric, which others must not outweigh; a first block of 20 requests can reach it
 GROSS_SHARE = 0.2  # of the budget, for plain breakage, where errors are compared
 NOT_SEEN = float("-inf")
 NO_SILENCE = {"drift", "edges", "beyond"}  # lacks that time does not change, and no patience ends
@@ -74,9 +74,9 @@ class Moment:
 
     t: float  # seconds since the rollout began
     step: int  # of the policy, from 0; HISTORY: stable alone
-    pairs: Mapping[str, Pair] = field(default_factory=dict)  # by question: canary's and stable's counters; None: lost
-    edges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # by question: those of its histogram
-    gauges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by question: canary's and stable's
+    pairs: dict[str, Pair] = field(default_factory=dict)  # by question: canary's and stable's counters; None: lost
+    edges: dict[str, tuple[float, ...]] = field(default_factory=dict)  # by question: those of its histogram
+    gauges: dict[str, tuple[float, float]] = field(default_factory=dict)  # by question: canary's and stable's
     scraped: bool = True  # whether Prometheus scraped anything then
 
 

@@ -20,6 +20,7 @@ from math import ceil, floor
 from typing import TYPE_CHECKING, Protocol
 
 from . import pack
+from .accounts import ARMS
 from .blocks import HISTORY, Timings
 from .evidence import Question, Terms
 from .measure import Kind, Query
@@ -44,7 +45,6 @@ WINDOWS = (  # in which scrapes are counted, with how many are enough to tell: a
     (timedelta(minutes=1), 3),
     (timedelta(minutes=5), 1),
 )
-ARMS = ("canary", "stable")
 
 
 @dataclass(frozen=True, slots=True)
