@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .blocks import Counts
@@ -47,12 +48,18 @@ class Line:
     @classmethod
     def of(cls, series: Series, scale: float) -> Line:
         """Read the labels of a series."""
-        labels, edge = series.labels, math.nan
-        with suppress(KeyError, ValueError):
-            edge = float(labels["le"]) * scale
-        bucketed = not math.isnan(edge)
-        pod = next((labels[label] for label in PODS if label in labels), "")
-        return cls(frozenset(labels.items()), labels.get("__name__", ""), pod, bucketed, edge if bucketed else 0.0)
+        return _line(frozenset(series.labels.items()), scale)
+
+
+@lru_cache(maxsize=65536)
+def _line(key: Key, scale: float) -> Line:
+    """Read labels; equal ones once, since every look is answered with the same series."""
+    labels, edge = dict(key), math.nan
+    with suppress(KeyError, ValueError):
+        edge = float(labels["le"]) * scale
+    bucketed = not math.isnan(edge)
+    pod = next((labels[label] for label in PODS if label in labels), "")
+    return Line(key, labels.get("__name__", ""), pod, bucketed, edge if bucketed else 0.0)
 
 
 @dataclass(slots=True)
@@ -64,13 +71,16 @@ class Book:
 
     def add(self, told: Told, known: frozenset[str]) -> None:
         """Add what each series gained, now that it has this value; ``known``: the pods that were seen before."""
+        last, sums = self.last, self.sums
         for line, value in told:
-            before = self.last.get(line.key)
+            key, edge = line.key, line.edge
+            before = last.get(key)
             if before is None:
                 before = 0.0 if line.pod in known else value
-            self.last[line.key] = value
+            last[key] = value
             gained = value - before if value >= before else value
-            self.sums[line.edge] = self.sums.get(line.edge, 0.0) + max(gained, 0.0)
+            if gained > 0.0 or edge not in sums:
+                sums[edge] = sums.get(edge, 0.0) + max(gained, 0.0)
 
 
 @dataclass(slots=True)
@@ -104,7 +114,7 @@ class Account:
             seen = self.pods.get(arm, frozenset())
             for part, each in told.items():  # all of them tell of the same pods
                 self.books.setdefault((part, arm), Book()).add(each, seen)
-            self.pods[arm] = seen.union(line.pod for each in told.values() for line, _ in each)
+            self.pods[arm] = seen.union([line.pod for each in told.values() for line, _ in each])
         if not self.odd and not self.edges and self.source.kind in BUCKETED:
             self.edges = edges_of(self.source.kind, heard.get(("buckets", "stable"), ()))
         return not self.odd

@@ -58,7 +58,8 @@ def moments(
         before = Folded(key=plan.key, until=plan.first - 1, evidence=begun(plan.terms), wrong=plan.wrong)
     if plan.last < plan.first or any(reading.blind for reading in readings.values()):
         return before, ()
-    scraped = {index for series in readings[WITNESS].series for index, _ in _indexed(plan, series)}
+    grid = Grid.of(plan)
+    scraped = {index for series in readings[WITNESS].series for index in grid.indices(series)}
     # Beyond the last scrape there is only what was there before: that is left for later, unless it is long past.
     last = plan.last if plan.behind else min(plan.last, max(scraped, default=plan.first - 1))
     accounts = {key: account.copy() for key, account in before.accounts.items()}
@@ -103,20 +104,47 @@ def _refused(plan: Plan, readings: Mapping[str, Reading]) -> dict[str, str]:
 def _heard(plan: Plan, signal: Signal, readings: Mapping[str, Reading]) -> dict[int, Heard]:
     """Sort what was read of a signal by instants of the grid, which rise; what is no number is no sample."""
     found: dict[int, dict[tuple[str, str], list[tuple[Line, float]]]] = {}
+    grid = Grid.of(plan)
     for key, query in _queries(signal).items():
+        at: dict[int, list[tuple[Line, float]]] = {}
         for series in readings[query].series if query in readings else ():
             line = Line.of(series, signal.source.scale)
-            for index, value in _indexed(plan, series):
-                if math.isfinite(value):
-                    found.setdefault(index, {}).setdefault(key, []).append((line, value))
+            for index, value in zip(grid.indices(series), series.samples, strict=True):
+                if not math.isfinite(value[1]):
+                    continue
+                if index in at:
+                    at[index].append((line, value[1]))
+                else:
+                    at[index] = [(line, value[1])]
+        for index, told in at.items():
+            found.setdefault(index, {})[key] = told
     return {index: found[index] for index in sorted(found)}
 
 
-def _indexed(plan: Plan, series: Series) -> list[tuple[int, float]]:
-    """Number the samples of a series by instants of the grid."""
-    assert plan.origin is not None
-    origin, step = plan.origin.timestamp(), plan.step.total_seconds()
-    return [(round((t - origin) / step), value) for t, value in series.samples]
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The instants of one look, in Unix seconds."""
+
+    origin: float
+    step: float
+    whole: range  # their numbers
+    begin: float
+    end: float
+
+    @classmethod
+    def of(cls, plan: Plan) -> Grid:
+        """Find the instants of a plan."""
+        assert plan.origin is not None
+        origin, step = plan.origin.timestamp(), plan.step.total_seconds()
+        whole = range(plan.first, plan.last + 1)
+        return cls(origin, step, whole, origin + step * plan.first, origin + step * plan.last)
+
+    def indices(self, series: Series) -> Sequence[int]:
+        """Number the samples of a series by instants."""
+        samples = series.samples
+        if len(samples) == len(self.whole) and samples[0][0] == self.begin and samples[-1][0] == self.end:
+            return self.whole  # nothing is missing, as nearly always
+        return [round((t - self.origin) / self.step) for t, _ in samples]
 
 
 def _put(account: Account, heard: Heard, metrics: list[str], moment: Moment) -> None:

@@ -72,11 +72,11 @@ class Memory:
 class Spread:
     """The recent blocks, by which it is told how far requests resemble each other."""
 
-    blocks: tuple[bytes, ...] = ()  # as arrays are read: both arms' requests, then what was bad of them
+    blocks: tuple[bytes, ...] = ()  # as arrays are read: of either arm its requests, then what was bad of them
 
     def after(self, block: Block) -> Spread:
         """Add a block; the oldest is forgotten."""
-        row = array("d", (block.canary.requests, block.stable.requests, *block.canary.bad, *block.stable.bad))
+        row = array("d", (block.canary.requests, *block.canary.bad, block.stable.requests, *block.stable.bad))
         return Spread((*self.blocks, row.tobytes())[-RECENT:])
 
     def tempering(self, rows: Sequence[int], prior: float, n_c: float, n_b: float) -> stats.Floats:
@@ -84,9 +84,10 @@ class Spread:
         priors = np.full(len(rows), prior)
         if not self.blocks:
             return priors
-        told = np.frombuffer(b"".join(self.blocks)).reshape(len(self.blocks), -1)
-        e_c, e_b = np.split(told[:, 2:], 2, axis=1)
-        return stats.tempering(*stats.dispersion(e_c[:, rows], told[:, 0], e_b[:, rows], told[:, 1], priors), n_c, n_b)
+        told = np.frombuffer(b"".join(self.blocks)).reshape(len(self.blocks), 2, -1)
+        canary, stable, of = told[:, 0], told[:, 1], [1 + row for row in rows]
+        seen = stats.dispersion(canary[:, of], canary[:, 0], stable[:, of], stable[:, 0], priors)
+        return stats.tempering(*seen, n_c, n_b)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,8 +223,7 @@ class Latency:
 
     def after(self, block: Block) -> Latency:
         """Bet on a block; the first one without a history before it is only looked at."""
-        track = self if block.step == HISTORY else self._bet(block)
-        return replace(track, memory=self.memory.after(block.stable))
+        return replace(self if block.step == HISTORY else self._bet(block), memory=self.memory.after(block.stable))
 
     def _bet(self, block: Block) -> Latency:
         rows, wealth = self.rows, self.wealth
