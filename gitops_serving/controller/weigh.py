@@ -79,7 +79,7 @@ def weigh(
         memory.folded.pop(rollout.service, None)  # it is over
     elif folded is not None:
         memory.folded[rollout.service] = folded
-    verdict = judge(policy, planned, readings, folded, now=now, held=rollout.held_for)
+    verdict = judge(policy, planned, readings, folded, now=now, since=live.since, held=rollout.held_for)
     return Weighed(planned, readings, folded, verdict)
 
 

@@ -51,6 +51,7 @@ def live(rollout: Rollout, status: Status) -> Live:
         settled=at_rest,
         ready=bool(status.created) and status.created == status.ready,
         since=max((t for t in (status.applied, status.turned) if t), default=None),
+        echoed=status.applied is None or (status.turned is not None and status.turned >= status.applied),
         failure=status.failure,
         names=names,
         shares=shares,

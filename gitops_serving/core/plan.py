@@ -58,9 +58,10 @@ class Survey:
 def survey_queries(policy: Policy, service: str, start: datetime, now: datetime) -> tuple[Query, ...]:
     """Ask which sources are there, and how often Prometheus scrapes.
 
-    Both are asked of the rollout's start, so that the answer is the same whoever asks and when; a source may also
-    have come since.
+    Both are asked of the rollout's start, where no scrape can be missing any more, so that the answer is the same
+    whoever asks and when; a source may also have come since.
     """
+    start -= LATEST
     counts = {_interval(window): f"max(count_over_time(up[{_seconds(window)}]))" for window, _ in WINDOWS}
     found = [Query(name=name, expression=each, start=start, end=start, step=USUAL) for name, each in counts.items()]
     return (
