@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from .decide import decide
 from .evidence import Evidence, Moment, begun, fold, shares
-from .judge import STALE_AFTER, assess
+from .judge import STALE_AFTER, assess, silence
 from .measure import Outcome, Verdict
 from .model import Abort, Canary, Live, Owned, Past, Policy, Rollout, Shift, Situation, Stable
 from .past import End
@@ -153,7 +153,7 @@ def _situation(walk: _Walk, now: datetime) -> Situation:
     """Imagine record and cluster as this policy would have left them: everything has arrived."""
     journey, canary, evidence = walk.journey, walk.canary, walk.evidence
     owned, held = Owned(canary.weight, LABEL), journey.held_for(canary.since, now)
-    served = now if evidence.served is None else canary.started + timedelta(seconds=evidence.served)
+    arrived = max(canary.since, canary.started + timedelta(seconds=evidence.served or 0.0))
     rollout = Rollout(
         service=journey.service,
         wanted=journey.revision,
@@ -171,21 +171,26 @@ def _situation(walk: _Walk, now: datetime) -> Situation:
         baseline=STABLE,
         settled=True,
         ready=True,
-        since=max(canary.since, served),
+        since=arrived,
     )
     return Situation(
-        rollout=rollout, policy=walk.policy, live=live, verdict=_verdict(walk, held), now=now, environment=""
+        rollout=rollout,
+        policy=walk.policy,
+        live=live,
+        verdict=_verdict(walk, silence(evidence, now=now, since=arrived, held=held)),
+        now=now,
+        environment="",
     )
 
 
-def _verdict(walk: _Walk, held: timedelta) -> Verdict:
+def _verdict(walk: _Walk, silent_for: timedelta) -> Verdict:
     """Say what the evidence of then meant; a failure that was measured stands."""
     evidence, samples = walk.evidence, walk.samples
     if evidence.failed is not None:
         return assess(walk.policy, evidence.failed, samples.wrong)
     if evidence.t - evidence.scraped > (2 * samples.step + STALE_AFTER).total_seconds():
         return Verdict(Outcome.BLIND, "Prometheus had scraped nothing lately")
-    return assess(walk.policy, evidence, samples.wrong, held)
+    return assess(walk.policy, evidence, samples.wrong, silent_for)
 
 
 def _point(walk: _Walk, at: datetime) -> Point:

@@ -64,9 +64,13 @@ def judge(
     if plan.behind:
         left = plan.step * plan.behind
         return Verdict(Outcome.SILENT, f"catching up with the evidence; {left.total_seconds():.0f} s of it are left")
+    return assess(policy, evidence, folded.wrong, silence(evidence, now=now, since=since, held=held))
+
+
+def silence(evidence: Evidence, *, now: datetime, since: datetime | None, held: timedelta) -> timedelta:
+    """Say for how long there has been too little to judge; time before the weight arrived and held time never count."""
     there = timedelta.max if since is None else max(now - since, timedelta())
-    silent_for = min(max(timedelta(seconds=evidence.quiet) - held, timedelta()), there)
-    return assess(policy, evidence, folded.wrong, silent_for)
+    return min(max(timedelta(seconds=evidence.quiet) - held, timedelta()), there)
 
 
 def assess(
