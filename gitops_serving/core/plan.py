@@ -67,7 +67,7 @@ def survey_queries(policy: Policy, service: str, start: datetime, now: datetime)
     return (
         *found,
         *(
-            Query(name=each, expression=each, start=start, end=now, step=max(now - start, USUAL))
+            Query(name=each, expression=each, start=start, end=now, step=max(now - start, INTERVALS[0]))  # both ends
             for each in pack.detections(policy, *service.split("/"))
         ),
     )
