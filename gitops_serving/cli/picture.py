@@ -30,6 +30,7 @@ LEAST = 0.05  # evidence below it is drawn there: how little it is does not matt
 TICKS = tuple(timedelta(seconds=s) for s in (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400))
 MOST_TICKS = 9
 LINE = 14  # pixels between two labels
+MARK = 230  # pixels that the words at a mark may take
 BECAUSE = 138  # characters that fit on a line
 STYLE = """
 text { font: 12px ui-sans-serif, system-ui, sans-serif; fill: #24292f }
@@ -195,9 +196,13 @@ def _marks(each: Compared, area: Area) -> Iterator[str]:
         marks.append((replayed.at, f"would have {replayed.would.value}{wrongly}", "would", 22))
     else:
         marks.append((replayed.curve[-1].at, replayed.would.value, "would", 22))
+    later = journey.decided is not None and replayed.at is not None and replayed.at > journey.decided
     for at, words, kind, above in marks:
         x = area.x((at - journey.started).total_seconds())
-        top, foot, late = area.top - above, area.bottom + 2 * STRIP + 8, x > (LEFT + WIDTH - RIGHT) / 2
+        top, foot = area.top - above, area.bottom + 2 * STRIP + 8
+        late = (
+            x > WIDTH - MARK if kind == "would" else later
+        )  # the line of the one must not cross the words of the other
         yield f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{top - 10:.1f}" y2="{foot:.1f}"/>'
         yield _text(x - 7 if late else x + 7, top, words, f"{kind}text{' end' if late else ''}")
 

@@ -18,7 +18,7 @@ ERRORS = Metric(name="errors", tolerance=0.2, sources=(Source(kind=Kind.COUNTER,
 
 @pytest.mark.parametrize("passed", [timedelta(), timedelta(seconds=3), MINUTE, 60 * MINUTE])
 def test_a_source_is_looked_for_at_the_start_and_now(passed: timedelta) -> None:
-    """In a young Prometheus nothing was there before the start; asked of that alone, a tick saw no source for minutes."""
+    """In a young Prometheus nothing was there before the start; asked of that alone, no source was found."""
     policy = replace(THREE_STEPS, metrics=(ERRORS,))
     queries = {query.name: query for query in survey_queries(policy, "fraud/scorer", NOON, NOON + passed)}
     detection = queries[DETECT]
