@@ -7,7 +7,7 @@ WORLDS ?= 20000
 DIR ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo test check simulate docs picture chaos lock clean
+.PHONY: help venv demo test check simulate bench docs picture chaos lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ check: venv  ## formatting, lint, types, import contracts, generated pages
 
 simulate: venv  ## more worlds: WORLDS=200000 for a night, SEED=1234 for the one that failed
 	SEED=$(or $(SEED),0) WORLDS=$(if $(SEED),1,$(WORLDS)) $(BIN)/pytest tests/simulation -n 2 -k every_world
+
+bench: venv  ## what judging costs in CPU time; red above 2 ms a look
+	$(BIN)/python -m tests.bench
 
 docs: venv  ## the generated pages
 	$(BIN)/python -m tests.core.phases > docs/phases.md

@@ -105,6 +105,18 @@ def connect(found: Addresses) -> tuple[Cluster, Metrics, Callable[[], None]]:
     return cluster, metrics, close
 
 
+def open_metrics(settings: Settings, environment: Environment) -> tuple[Metrics, Callable[[], None]]:
+    """Make the adapter of an environment's Prometheus alone, which needs no cluster; the second value closes it.
+
+    Raises Unavailable where only a local cluster could tell the address, and is not up.
+    """
+    from .adapters import prometheus
+
+    url = settings.prometheus or environment.prometheus_url or addresses(settings, environment).prometheus
+    metrics = prometheus.PrometheusMetrics(url, environment.prometheus_timeout.total_seconds())
+    return metrics, metrics.close
+
+
 class Office:
     """The desk of one environment, with everything that it needs; made anew when an address changes.
 

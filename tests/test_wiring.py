@@ -55,6 +55,15 @@ def test_a_kubernetes_environment_is_reached_by_its_context(tmp_path: Path) -> N
     assert addresses(settings(tmp_path), KUBERNETES) == Addresses(None, "prod", "http://prometheus:9090", 7.0)
 
 
+def test_prometheus_alone_needs_no_cluster(tmp_path: Path) -> None:
+    """Where its address is known; only a local cluster that is not up cannot tell it."""
+    for found, environment_ in ((settings(tmp_path), KUBERNETES), (settings(tmp_path, prometheus="http://p:1"), LOCAL)):
+        _, close = wiring.open_metrics(found, environment_)
+        close()
+    with pytest.raises(Unavailable, match="is not up"):
+        wiring.open_metrics(settings(tmp_path), LOCAL)
+
+
 def test_options_of_the_process_come_before_the_environment(tmp_path: Path) -> None:
     found = settings(tmp_path, kubeconfig="/k", context="mine", prometheus="http://p:1")
 

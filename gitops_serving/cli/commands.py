@@ -5,6 +5,7 @@ What does the work is imported when a command runs, so that ``--help`` is quick.
 
 from __future__ import annotations
 
+from pathlib import Path  # noqa: TC003 -- typer reads it at run time
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -25,6 +26,7 @@ Story = Annotated[
 Listing = Annotated[
     Literal["table", "json", "yaml"], typer.Option("-o", "--output", metavar="table|json|yaml", help="The form.")
 ]
+Report = Annotated[Literal["table", "json"], typer.Option("-o", "--output", metavar="table|json", help="The form.")]
 Limit = Annotated[int, typer.Option("-l", "--limit", metavar="N", help="How many at most; 0: all.", min=0)]
 Once = Annotated[bool, typer.Option("--once", help="Tick once in each environment, and end.")]
 LogForm = Annotated[
@@ -107,6 +109,42 @@ def judge(
 
 
 @options.shared
+def backtest(
+    settings: Settings,
+    *,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy", metavar="FILE", help="A policy's file, or a shipped one's name; each one's own if absent."
+        ),
+    ] = None,
+    service: Annotated[
+        list[str] | None, typer.Option("--service", metavar="NAME", help="Only this one; may be repeated.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="WHEN", help="30d, 12h, or an instant such as 2026-12-01T08:00Z.")
+    ] = None,
+    output: Report = "table",
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE", help="Draw each rollout's evidence into this SVG.")
+    ] = None,
+) -> None:
+    """Try a policy on the rollouts of the past.
+
+    For the rollouts in the ledger, Prometheus is read as of then, and the policy decides anew, sample by sample: what
+    it would have done and when, next to what was done.  The traffic is what the weights of then gave.  No cluster is
+    needed, and nothing is changed.
+
+    Ends with 1 if it would have aborted what was promoted and never taken back.
+    """
+    from .backtest import Wanted
+    from .backtest import backtest as tried
+
+    wanted = Wanted(policy=policy, services=tuple(service or ()), since=since, picture=picture)
+    raise typer.Exit(tried(settings, wanted, output))
+
+
+@options.shared
 def history(settings: Settings, name: options.Name, limit: Limit = 20, output: Listing = "table") -> None:
     """List all moves of a service, newest first.
 
@@ -177,4 +215,4 @@ def retry(
     verbs.retry(settings, name, verbs.Said(reason, author), revision)
 
 
-COMMANDS = (run, explain, history, judge, hold, resume, promote, abort, retry)
+COMMANDS = (run, explain, history, judge, backtest, hold, resume, promote, abort, retry)

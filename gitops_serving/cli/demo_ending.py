@@ -45,6 +45,7 @@ def print_running(fleet: Fleet, state: StateDir, where: Mapping[str, Any]) -> No
     commands = [
         [*us, "get", "rollouts", *repo],
         [*us, "explain", "scorer", *repo],
+        [*us, "backtest", *repo],
         [*us, "hold", "scorer", "--reason", "let me look", *repo],
         [*us, "local", "status", "--state", str(state.root)],
         ["kubectl", "--kubeconfig", str(where["kubeconfig"]), "get", "isvc", "-A"],
@@ -83,6 +84,12 @@ def _commands(place: Path, fleet: Fleet, rollouts: Sequence[Ended]) -> list[str]
     commands += [
         ["git", "-C", remote, "show", f"{demo_fleet.BRANCH}:rollouts/{demo_fleet.ENVIRONMENT}/{ended.service}.yaml"]
         for ended in rollouts[-1:]
+    ]
+    state, drawn = str(place / "state"), str(place / "evidence.svg")
+    commands += [
+        [*program(), "local", "up", "--state", state],  # for its Prometheus, which still has what happened
+        [*program(), "backtest", "--repo", remote, "--local-state", state, "--picture", drawn],
+        [*program(), "local", "down", "--state", state],
     ]
     commands += [["less", str(place / "report.json")], ["ls", str(place / "logs"), str(place / "state" / "logs")]]
     return [shlex.join(command) for command in commands]

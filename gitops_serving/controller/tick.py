@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gitops_serving.core.decide import decide
 from gitops_serving.core.due import brake, due, live, owes
 from gitops_serving.core.errors import Denied, Invalid, Refused, Unavailable
-from gitops_serving.core.fleet import NOTHING, Fleet, policy_of, read_fleet
+from gitops_serving.core.fleet import Fleet, policy_of, read_fleet
 from gitops_serving.core.measure import Outcome, Verdict
 from gitops_serving.core.model import Live, Policy, Rollout, Situation, Wait
 from gitops_serving.core.propose import fold
@@ -45,9 +45,7 @@ class Desk:
     metrics: Metrics
     cluster: Cluster
     clock: Callable[[], datetime]
-    shipped: Mapping[str, bytes] = field(
-        default_factory=lambda: NOTHING
-    )  # metric packs by path, where a tree holds none in their place
+    shipped: Mapping[str, bytes] = field(default_factory=dict)  # packs by path, where a tree holds none in their place
     each: Callable[..., Iterable[Any]] = map  # how services are looked at: one by one, or over a bounded pool
     memory: Memory = field(default_factory=Memory)  # a cache: what is in it can be asked again
 
@@ -73,12 +71,10 @@ def tick(desk: Desk, last: Snapshot | None = None) -> Snapshot:
 def look(desk: Desk, tree: Tree, now: datetime, *, owing: bool = False) -> Snapshot:
     """See every service of a tree and decide on it; ``owing`` first gives the cluster what the tree owes it."""
     fleet = read_fleet(tree, desk.environment, now, desk.shipped)
-    services = tuple(
-        desk.each(lambda item: _see(desk, fleet, item[0], item[1], now, owing=owing), fleet.rollouts.items())
-    )
-    desk.memory.keep([s.service for s in services if s.situation and s.situation.rollout.canary], now)
+    desk.memory.keep(fleet.rollouts)
+    services = desk.each(lambda item: _see(desk, fleet, item[0], item[1], now, owing=owing), fleet.rollouts.items())
     invalid = fleet.environment if isinstance(fleet.environment, Invalid) else None
-    return Snapshot(environment=desk.environment, at=now, tree=tree, services=services, invalid=invalid)
+    return Snapshot(environment=desk.environment, at=now, tree=tree, services=tuple(services), invalid=invalid)
 
 
 def _see(desk: Desk, fleet: Fleet, service: str, rollout: Rollout | Invalid, now: datetime, *, owing: bool) -> Seen:

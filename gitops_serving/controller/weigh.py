@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gitops_serving.core.judge import judge
+from gitops_serving.core.measure import Outcome, Reading, Verdict
 from gitops_serving.core.plan import Plan, Survey, plan, survey_queries, surveyed
 from gitops_serving.core.samples import gather
 
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
 
-    from gitops_serving.core.measure import Reading, Verdict
     from gitops_serving.core.model import Live, Policy, Rollout
     from gitops_serving.core.samples import Folded
     from gitops_serving.ports import Metrics
 
 FRESH = timedelta(minutes=2)  # a survey; what is scraped changes seldom, and a rollout can wait for it
+PORTIONS = 30  # of what is to be caught up with, read in one look: hours of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,22 @@ class Memory:
     """What a look may leave to the next one."""
 
     folded: dict[str, Folded] = field(default_factory=dict)  # by service
-    surveys: dict[tuple[str, str], tuple[datetime, Survey]] = field(default_factory=dict)  # by policy and service
+    surveys: dict[str, Surveyed] = field(default_factory=dict)  # by service
 
-    def keep(self, services: Collection[str], now: datetime) -> None:
-        """Forget the evidence of services that are not watched any more, and surveys that are old."""
-        for gone in self.folded.keys() - set(services):
-            self.folded.pop(gone, None)
-        for old in [key for key, (at, _) in self.surveys.items() if not at <= now < at + 2 * FRESH]:
-            self.surveys.pop(old, None)
+    def keep(self, services: Collection[str]) -> None:
+        """Forget services that are not watched any more."""
+        for kept in (self.folded, self.surveys):
+            for gone in kept.keys() - set(services):
+                kept.pop(gone, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What was found, when, and about what."""
+
+    about: tuple[str, datetime | None]  # the policy, and the rollout's start; None: it has none yet
+    at: datetime
+    survey: Survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +64,46 @@ class Weighed:
 def weigh(
     metrics: Metrics, memory: Memory, *, rollout: Rollout, policy: Policy | None, live: Live, now: datetime
 ) -> Weighed:
-    """Gather the evidence about one service and judge it."""
-    before = memory.folded.get(rollout.service)
+    """Gather the evidence about one service and judge it; what is far behind is read in several portions."""
     survey = _surveyed(metrics, memory, rollout, policy, now)
-    planned = plan(rollout, policy, live, survey, now=now, folded=before)
-    readings = metrics.read(planned.queries) if planned.queries else {}
-    folded = gather(planned, readings, before)
-    if folded is not None and rollout.canary is not None:
+    if isinstance(survey, Reading):
+        return Weighed(Plan(), {}, None, Verdict(Outcome.BLIND, survey.cause))
+    folded = memory.folded.get(rollout.service)
+    for _ in range(PORTIONS):
+        planned = plan(rollout, policy, live, survey, now=now, folded=folded)
+        readings = metrics.read(planned.queries) if planned.queries else {}
+        before, folded = folded, gather(planned, readings, folded)
+        if not planned.behind or folded is None or folded is before:
+            break
+    if rollout.canary is None:
+        memory.folded.pop(rollout.service, None)  # it is over
+    elif folded is not None:
         memory.folded[rollout.service] = folded
-    verdict = judge(policy, planned, readings, folded, now=now, held=rollout.held_for)
+    verdict = judge(policy, planned, readings, folded, now=now, since=live.since, held=rollout.held_for)
     return Weighed(planned, readings, folded, verdict)
 
 
-def _surveyed(metrics: Metrics, memory: Memory, rollout: Rollout, policy: Policy | None, now: datetime) -> Survey:
-    """Find out what is in Prometheus, once in a while, and only where something is to be measured."""
+def _surveyed(
+    metrics: Metrics, memory: Memory, rollout: Rollout, policy: Policy | None, now: datetime
+) -> Survey | Reading:
+    """Find out what is in Prometheus, once in a while, and only where something is to be measured.
+
+    Where nobody answers and nothing is known from before, the silence itself is returned.
+    """
     measured = rollout.stable is not None and (rollout.canary is not None or rollout.wanted != rollout.stable.revision)
     if policy is None or not measured:
+        memory.surveys.pop(rollout.service, None)
         return Survey()
-    key = (policy.digest, rollout.service)
-    at, known = memory.surveys.get(key, (None, Survey()))
-    if at is not None and at <= now < at + FRESH:
-        return known
-    readings = metrics.read(survey_queries(policy, rollout.service, now))
-    if any(reading.blind for reading in readings.values()):
-        return known
+    start = rollout.canary.started if rollout.canary is not None else None
+    known = memory.surveys.get(rollout.service)
+    if known is not None and known.about != (policy.digest, start):
+        known = None
+    if known is not None and known.at <= now < known.at + FRESH:
+        return known.survey
+    readings = metrics.read(survey_queries(policy, rollout.service, start or now, now))
+    blind = next((reading for reading in readings.values() if reading.blind), None)
+    if blind is not None:
+        return known.survey if known is not None else blind
     survey = surveyed(readings)
-    memory.surveys[key] = (now, survey)
+    memory.surveys[rollout.service] = Surveyed((policy.digest, start), now, survey)
     return survey

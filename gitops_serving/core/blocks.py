@@ -14,6 +14,11 @@ What "bad" means, and whether a block says anything, is not known here.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import add, sub
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 HISTORY = -1  # the step before the first
 
@@ -27,20 +32,27 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         """Add counts of the same measures."""
-        return Counts(self.requests + other.requests, tuple(a + b for a, b in zip(self.bad, other.bad, strict=True)))
+        return Counts(self.requests + other.requests, _each(add, self.bad, other.bad))
 
     def since(self, before: Counts) -> Counts:
         """The increment from one value of a counter to this one; a decrease is a restart."""
         if self.requests < before.requests:
             return self
-        return Counts(
-            self.requests - before.requests, tuple(now - then for now, then in zip(self.bad, before.bad, strict=True))
-        )
+        return Counts(self.requests - before.requests, _each(sub, self.bad, before.bad))
 
     @property
     def sane(self) -> Counts:
         """No fewer bad requests than none, no more than all: where two counters are subtracted, one may be ahead."""
+        if not self.bad or (min(self.bad) >= 0 and max(self.bad) <= self.requests):
+            return self
         return Counts(self.requests, tuple(min(max(each, 0.0), self.requests) for each in self.bad))
+
+
+def _each(what: Callable[[float, float], float], left: Sequence[float], right: Sequence[float]) -> tuple[float, ...]:
+    """Do the same to every measure of two counts; this is done more often than anything else."""
+    if len(left) != len(right):
+        raise ValueError(f"counts of {len(left)} and of {len(right)} measures")
+    return tuple(map(what, left, right))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,58 +92,63 @@ class Cutter:
 
     def take(self, t: float, step: int, canary: Counts | None, stable: Counts | None) -> tuple[Cutter, list[Block]]:
         """Look at both counters at an instant; None: the scrape was lost.  Returns the blocks that closed."""
-        closed = []
-        cutter = self
-        if step != self.step:
-            closed = _rest(self)
-            warm_up = self.timings.warm_up if step == 0 else self.timings.warm_up_after_shift
-            cutter = replace(self, step=step, opens=t + warm_up, start=None, sums=None, whole=None)
-        cutter = _added(cutter, t, canary, stable)
-        answered = stable is not None and (canary is not None or step == HISTORY)
-        if not answered:
-            return cutter, closed
-        if cutter.start is None:
-            opened = step == HISTORY or t >= cutter.opens
-            return (_opened(cutter, t) if opened else cutter), closed
-        whole = _whole(cutter, t)
-        if whole is None or t - cutter.start < self.timings.block:
-            return replace(cutter, whole=whole), closed
-        return _opened(cutter, t), [*closed, whole]
+        cutter, closed = (self, []) if step == self.step else (self._stepped(t, step), _rest(self))
+        sums, seen = _gained(cutter, canary, stable)
+        start, whole = cutter.start, cutter.whole
+        if stable is not None and (canary is not None or step == HISTORY):
+            if start is None:
+                opens = step == HISTORY or t >= cutter.opens
+            else:
+                assert sums is not None
+                whole = _whole(step, (start, t), sums) or whole
+                opens = whole is not None and t - start >= self.timings.block
+                closed = [*closed, whole] if opens and whole is not None else closed
+            if opens:
+                nothing = _none(stable)
+                start, sums, whole = t, (nothing, nothing), None
+        after = replace(
+            cutter,
+            canary=canary or cutter.canary,
+            stable=stable or cutter.stable,
+            first=t if cutter.first is None and stable is not None else cutter.first,
+            seen=seen,
+            start=start,
+            sums=sums,
+            whole=whole,
+        )
+        return after, closed
+
+    def _stepped(self, t: float, step: int) -> Cutter:
+        """Begin a step, and leave what was counted in the one before."""
+        warm_up = self.timings.warm_up if step == 0 else self.timings.warm_up_after_shift
+        return replace(self, step=step, opens=t + warm_up, start=None, sums=None, whole=None)
 
 
-def _added(cutter: Cutter, t: float, canary: Counts | None, stable: Counts | None) -> Cutter:
-    """Add what the counters gained to the present block, and remember their values."""
-    sums = cutter.sums
-    if sums is not None:
-        gained = [
-            (now.since(before) if now is not None and before is not None else now) or _none(total)
-            for now, before, total in zip((canary, stable), (cutter.canary, cutter.stable), sums, strict=True)
-        ]
-        sums = (sums[0] + gained[0], sums[1] + gained[1])
+def _gained(cutter: Cutter, canary: Counts | None, stable: Counts | None) -> tuple[tuple[Counts, Counts] | None, float]:
+    """Add what the counters gained to the present block, and to what stable was asked in all."""
+    of_canary, of_stable = _since(canary, cutter.canary), _since(stable, cutter.stable)
     seen = cutter.seen
-    if stable is not None and cutter.stable is not None:
-        seen += stable.since(cutter.stable).requests
-    first = t if cutter.first is None and stable is not None else cutter.first
-    return replace(
-        cutter, sums=sums, first=first, seen=seen, canary=canary or cutter.canary, stable=stable or cutter.stable
-    )
+    if of_stable is not None and cutter.stable is not None:
+        seen += of_stable.requests
+    sums = cutter.sums
+    if sums is not None and of_canary is not None:
+        sums = (sums[0] + of_canary, sums[1])
+    if sums is not None and of_stable is not None:
+        sums = (sums[0], sums[1] + of_stable)
+    return sums, seen
 
 
-def _opened(cutter: Cutter, t: float) -> Cutter:
-    """Open a block at an instant at which the counters are known."""
-    assert cutter.stable is not None
-    nothing = _none(cutter.stable)
-    return replace(cutter, start=t, sums=(nothing, nothing), whole=None)
+def _since(now: Counts | None, before: Counts | None) -> Counts | None:
+    """What a counter gained; None: it was not seen."""
+    return now if now is None or before is None else now.since(before)
 
 
-def _whole(cutter: Cutter, t: float) -> Block | None:
-    """Make a block of the present one; None: one of the two has served nothing."""
-    assert cutter.start is not None
-    assert cutter.sums is not None
-    canary, stable = cutter.sums
-    if stable.requests < 1 or (canary.requests < 1 and cutter.step != HISTORY):
-        return cutter.whole
-    return Block(step=cutter.step, start=cutter.start, end=t, canary=canary.sane, stable=stable.sane)
+def _whole(step: int, span: tuple[float, float], sums: tuple[Counts, Counts]) -> Block | None:
+    """Make a block of what was summed up; None: one of the two has served nothing."""
+    canary, stable = sums
+    if stable.requests < 1 or (canary.requests < 1 and step != HISTORY):
+        return None
+    return Block(step=step, start=span[0], end=span[1], canary=canary.sane, stable=stable.sane)
 
 
 def _rest(cutter: Cutter) -> list[Block]:

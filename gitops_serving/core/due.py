@@ -51,6 +51,7 @@ def live(rollout: Rollout, status: Status) -> Live:
         settled=at_rest,
         ready=bool(status.created) and status.created == status.ready,
         since=max((t for t in (status.applied, status.turned) if t), default=None),
+        echoed=status.applied is None or (status.turned is not None and status.turned >= status.applied),
         failure=status.failure,
         names=names,
         shares=shares,
@@ -102,6 +103,17 @@ def arrived(rollout: Rollout, live: Live) -> bool:
         return False
     revision, owned = rollout.expected
     return live.settled and live.template == owned and live.created == (owned.label or revision)
+
+
+def cluster_names(rollout: Rollout, live: Live, about: str) -> tuple[str, str]:
+    """The cluster's own names of the canary, if it is this revision, and of stable; empty: none, or nobody knows."""
+    canary, stable = rollout.canary, rollout.stable
+    on_trial = live.names.get(canary.label, "") if canary and canary.revision == about else ""
+    if stable is None:
+        return on_trial, ""
+    if live.rolled and live.baseline == stable.revision:
+        return on_trial, live.rolled
+    return on_trial, live.names.get(stable.label or stable.revision) or stable.name or ""
 
 
 def restored(rollout: Rollout, live: Live) -> bool:

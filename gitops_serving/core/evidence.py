@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     Pair = tuple[Counts | None, Counts | None]
 
 SMELLS = 4.0  # evidence at which nothing rises any more, though it proves nothing yet
+SMELLS_ALONE = 3.9  # likewise of one metric, which others must not outweigh; a first block of 20 requests can reach it
 GROSS_SHARE = 0.2  # of the budget, for plain breakage, where errors are compared
 NOT_SEEN = float("-inf")
+NO_SILENCE = {"drift", "edges", "beyond"}  # lacks that time does not change, and no patience ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +74,9 @@ class Moment:
 
     t: float  # seconds since the rollout began
     step: int  # of the policy, from 0; HISTORY: stable alone
-    pairs: Mapping[str, Pair] = field(default_factory=dict)  # by question: canary's and stable's counters; None: lost
-    edges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # by question: those of its histogram
-    gauges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by question: canary's and stable's
+    pairs: dict[str, Pair] = field(default_factory=dict)  # by question: canary's and stable's counters; None: lost
+    edges: dict[str, tuple[float, ...]] = field(default_factory=dict)  # by question: those of its histogram
+    gauges: dict[str, tuple[float, float]] = field(default_factory=dict)  # by question: canary's and stable's
     scraped: bool = True  # whether Prometheus scraped anything then
 
 
@@ -177,21 +179,33 @@ def _after(evidence: Evidence, moment: Moment) -> Evidence:
     passed = moment.t - evidence.t if evidence.t != NOT_SEEN else 0.0
     if moment.step != evidence.step:
         evidence = _stepped(evidence, moment)
-    if evidence.served is None and moment.step != HISTORY and _answered(moment):
-        evidence = replace(evidence, served=moment.t)
-    evidence = replace(evidence, t=moment.t)
-    if evidence.gross is not None:
-        evidence = _looked(evidence, moment)
-    evidence, news = _cut(evidence, moment, HISTORY if evidence.served is None else moment.step)
-    if moment.gauges and evidence.served is not None and moment.t >= evidence.opens:
-        evidence, news = _gauged(evidence, moment, evidence.served), True
-    if evidence.failed is None and (news or evidence.gross is not None) and evidence.total >= evidence.terms.bound:
-        evidence = replace(evidence, failed=evidence)
-    quiet = evidence.quiet
-    if moment.step != HISTORY and moment.t >= evidence.opens:
-        quiet = 0.0 if not lacking(evidence) else quiet + (passed if moment.scraped else 0.0)
-    scraped = moment.t if moment.scraped else evidence.scraped
-    return replace(evidence, quiet=quiet, scraped=scraped)
+    served = evidence.served
+    if served is None and moment.step != HISTORY and _answered(moment):
+        served = moment.t
+    gross, looked = _looked(evidence, moment, served)
+    cut = _cut(evidence, moment, HISTORY if served is None else moment.step)
+    news = cut.news or gross is not evidence.gross
+    if moment.gauges and served is not None and moment.t >= evidence.opens:
+        news = _gauged(evidence, moment, served, cut) or news
+    after = replace(
+        evidence,
+        t=moment.t,
+        served=served,
+        scraped=moment.t if moment.scraped else evidence.scraped,
+        cutters=cut.cutters,
+        tracks=cut.tracks,
+        tallies=cut.tallies,
+        gross=gross,
+        looked=looked,
+    )
+    failed, quiet = after.failed, after.quiet
+    if failed is None and news and after.total >= after.terms.bound:
+        failed = after
+    if moment.step != HISTORY and moment.t >= after.opens:
+        silent = not set(lacking(after).values()) <= NO_SILENCE
+        quiet = (quiet + (passed if moment.scraped else 0.0)) if silent else 0.0
+    same = failed is after.failed and quiet == after.quiet
+    return after if same else replace(after, failed=failed, quiet=quiet)
 
 
 def _answered(moment: Moment) -> bool:
@@ -207,57 +221,68 @@ def _stepped(evidence: Evidence, moment: Moment) -> Evidence:
     return replace(evidence, step=moment.step, opens=moment.t + warm_up, quiet=0.0, tallies=tallies)
 
 
-def _looked(evidence: Evidence, moment: Moment) -> Evidence:
+def _looked(evidence: Evidence, moment: Moment, served: float | None) -> tuple[Gross | None, Pair]:
     """Bet on plain breakage, between two looks at which both answered."""
     gross = evidence.gross
-    assert gross is not None
+    if gross is None:
+        return None, evidence.looked
     canary, stable = moment.pairs.get(evidence.terms.breakage or "", (None, None))
-    if stable is None or (canary is None and evidence.served is not None):
-        return evidence
+    if stable is None or (canary is None and served is not None):
+        return gross, evidence.looked
     before_canary, before_stable = evidence.looked
     if before_stable is not None:
         gained = stable.since(before_stable)
         if canary is None:
-            gross = replace(gross, memory=gross.memory.after(Counts(gained.requests, gained.bad[:1])))
+            gross = replace(gross, memory=gross.memory.after(gained.sane))
         else:
             gross = gross.after(canary if before_canary is None else canary.since(before_canary), gained)
-    return replace(evidence, gross=gross, looked=(canary, stable))
+    return gross, (canary, stable)
 
 
-def _cut(evidence: Evidence, moment: Moment, step: int) -> tuple[Evidence, bool]:
-    """Cut counters into blocks, and bet on those that closed; tells whether any did."""
-    cutters, tracks, tallies = dict(evidence.cutters), dict(evidence.tracks), dict(evidence.tallies)
-    news = False
+@dataclass(slots=True)
+class _Cut:
+    """What a moment makes of cutters, tracks and tallies; put together while it is folded, and then left alone."""
+
+    cutters: dict[str, Cutter]
+    tracks: dict[str, Track]
+    tallies: dict[str, Tally]
+    news: bool = False  # whether anything was bet
+
+
+def _cut(evidence: Evidence, moment: Moment, step: int) -> _Cut:
+    """Cut counters into blocks, and bet on those that closed."""
+    cut = _Cut(dict(evidence.cutters), dict(evidence.tracks), dict(evidence.tallies))
     for name, edges in moment.edges.items():
-        track = tracks[name]
+        track = cut.tracks[name]
         if isinstance(track, Latency) and not track.edges:
-            tracks[name] = track.over(edges)
+            cut.tracks[name] = track.over(edges)
     for name, cutter in evidence.cutters.items():
         canary, stable = moment.pairs.get(name, (None, None))
-        cutters[name], blocks = cutter.take(moment.t, step, canary, stable)
+        cut.cutters[name], blocks = cutter.take(moment.t, step, canary, stable)
         for block in blocks:
-            track = tracks[name]
+            track = cut.tracks[name]
             assert not isinstance(track, Gauge)
-            tracks[name] = track.after(block)
+            cut.tracks[name] = track.after(block)
             if block.step != HISTORY:
-                news = True
-                after = tallies[name].after(block)
-                tallies[name] = after if block.step == step else replace(after, blocks=0, requests=(0.0, 0.0))
-    return replace(evidence, cutters=cutters, tracks=tracks, tallies=tallies), news
+                cut.news = True
+                after = cut.tallies[name].after(block)
+                cut.tallies[name] = after if block.step == step else replace(after, blocks=0, requests=(0.0, 0.0))
+    return cut
 
 
-def _gauged(evidence: Evidence, moment: Moment, served: float) -> Evidence:
-    """Look at gauges, those whose labels arrive late only when they do."""
-    tracks, tallies = dict(evidence.tracks), dict(evidence.tallies)
-    delays = {q.name: q.delay + evidence.terms.timings.warm_up for q in evidence.terms.questions}
-    for name, (canary, stable) in moment.gauges.items():
-        if moment.t < served + delays[name]:
+def _gauged(evidence: Evidence, moment: Moment, served: float, cut: _Cut) -> bool:
+    """Look at gauges, those whose labels arrive late only when they do; tells whether any was looked at."""
+    warm_up, news = evidence.terms.timings.warm_up, False
+    for question in evidence.terms.questions:
+        pair = moment.gauges.get(question.name)
+        if pair is None or moment.t < served + question.delay + warm_up:
             continue
-        track = tracks[name]
+        track, tally = cut.tracks[question.name], cut.tallies[question.name]
         assert isinstance(track, Gauge)
-        tracks[name] = track.after(canary, stable)
-        tallies[name] = replace(tallies[name], blocks=tallies[name].blocks + 1)
-    return replace(evidence, tracks=tracks, tallies=tallies)
+        cut.tracks[question.name] = track.after(*pair)
+        cut.tallies[question.name] = replace(tally, blocks=tally.blocks + 1)
+        news = True
+    return news
 
 
 def lacking(evidence: Evidence) -> Mapping[str, str]:
@@ -273,8 +298,10 @@ def lacking(evidence: Evidence) -> Mapping[str, str]:
 
 
 def _lack(evidence: Evidence, question: Question) -> str:
-    """Say what one metric lacks; empty: nothing."""
+    """Say what one metric lacks, in a word; empty: nothing."""
     tally, track, terms = evidence.tallies[question.name], evidence.tracks[question.name], evidence.terms
+    if question.decides and value(evidence, question.name) >= SMELLS_ALONE:
+        return "smells"
     if question.kind is Kind.GAUGE:
         return "" if tally.blocks and isinstance(track, Gauge) and not track.over else "gauge"
     if question.kind is Kind.DRIFT:
@@ -282,7 +309,8 @@ def _lack(evidence: Evidence, question: Question) -> str:
     if tally.requests[0] < terms.min_requests or not tally.blocks:
         return "requests"
     assert isinstance(track, Errors | Latency)
-    if isinstance(track, Latency) and question.margin.tolerance is not None and not track.rows:
+    if isinstance(track, Latency) and track.margin.tolerance is not None and not track.rows:
         return "requests" if chosen(track.exceeding) else "edges"
-    limit = track.limit
-    return "limit" if limit is not None and limit.over else ""
+    if track.margin.limit is not None and track.limit is None:
+        return "beyond"
+    return "limit" if track.limit is not None and track.limit.over else ""

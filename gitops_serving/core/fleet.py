@@ -177,6 +177,11 @@ def _resolved(policy: Policy, known: Mapping[str, Pack | Invalid], path: str) ->
         return error.with_traceback(None).within(path)
 
 
+def with_sources(policy: Policy, tree: Files, shipped: Mapping[str, bytes] = NOTHING) -> Policy:
+    """Give a policy that is in no tree its metrics' sources from this one; raises Invalid where there are none."""
+    return packs.resolve(policy, _packs(tree, shipped))
+
+
 def policy_of(fleet: Fleet, rollout: Rollout) -> Policy | Invalid:
     """Find the policy that a service follows, or say what is wrong with it."""
     if isinstance(fleet.environment, Invalid):

@@ -17,10 +17,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .describe import described, proof, short
-from .evidence import SMELLS, lacking
+from .evidence import NOT_SEEN, SMELLS, lacking
 from .foresee import foreseen
-from .measure import Kind, Outcome, Verdict
-from .plan import LATEST, WITNESS
+from .measure import Outcome, Verdict
+from .plan import WITNESS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,15 +42,19 @@ def judge(
     folded: Folded | None,
     *,
     now: datetime,
+    since: datetime | None = None,
     held: timedelta = timedelta(),
 ) -> Verdict:
-    """Say what the evidence means; ``held`` is taken off the time that counts as silent."""
+    """Say what the evidence means.
+
+    ``held`` is taken off the time that counts as silent; and before ``since``, when the weight arrived, nobody was.
+    """
     if WITNESS not in readings:
         return Verdict(Outcome.SILENT, "nothing is measured now")
     evidence = folded.evidence if folded is not None else None
     if evidence is not None and evidence.failed is not None and policy is not None and folded is not None:
         return assess(policy, evidence.failed, folded.wrong)
-    blind = _blindness(plan, readings, now)
+    blind = _blindness(plan, readings, evidence, now)
     if blind:
         return Verdict(Outcome.BLIND, blind)
     if policy is None or folded is None or evidence is None:
@@ -60,10 +64,18 @@ def judge(
     if plan.behind:
         left = plan.step * plan.behind
         return Verdict(Outcome.SILENT, f"catching up with the evidence; {left.total_seconds():.0f} s of it are left")
-    return assess(policy, evidence, folded.wrong, held)
+    return assess(policy, evidence, folded.wrong, silence(evidence, now=now, since=since, held=held))
 
 
-def assess(policy: Policy, evidence: Evidence, wrong: Mapping[str, str], held: timedelta = timedelta()) -> Verdict:
+def silence(evidence: Evidence, *, now: datetime, since: datetime | None, held: timedelta) -> timedelta:
+    """Say for how long there has been too little to judge; time before the weight arrived and held time never count."""
+    there = timedelta.max if since is None else max(now - since, timedelta())
+    return min(max(timedelta(seconds=evidence.quiet) - held, timedelta()), there)
+
+
+def assess(
+    policy: Policy, evidence: Evidence, wrong: Mapping[str, str], silent_for: timedelta = timedelta()
+) -> Verdict:
     """Turn evidence into a verdict; ``wrong`` says by metric why it cannot be read at all."""
     total, bound = evidence.total, evidence.terms.bound
     failing = total >= bound
@@ -82,22 +94,24 @@ def assess(policy: Policy, evidence: Evidence, wrong: Mapping[str, str], held: t
         because = "; ".join(
             filter(None, (because, f"it smells: evidence {short(total)} of all metrics, and {short(bound)} is proof"))
         )
-    drifting = {metric.name for metric in policy.metrics if metric.kind is Kind.DRIFT}
-    ours = bool(unread) or set(lacks) <= drifting  # neither a wrong query nor other predictions are silence
-    silent_for = timedelta() if ours else max(timedelta(seconds=evidence.quiet) - held, timedelta())
+    if unread:  # a wrong query is no silence
+        silent_for = timedelta()
     return Verdict(Outcome.SILENT, because, silent_for, measurements, told, total, bound)
 
 
-def _blindness(plan: Plan, readings: Mapping[str, Reading], now: datetime) -> str | None:
+def _blindness(plan: Plan, readings: Mapping[str, Reading], evidence: Evidence | None, now: datetime) -> str | None:
     """Say why nothing can be seen; None: Prometheus scrapes and answers."""
     blind = next((reading.cause for reading in readings.values() if reading.blind), None)
-    if blind:
+    if blind or plan.behind:  # of what is long past nobody knows yet
         return blind
     witness = readings[WITNESS]
-    newest = max((t for series in witness.series for t, _ in series.samples), default=None)
-    if newest is None:
+    seen = [t for series in witness.series for t, _ in series.samples]
+    if evidence is not None and plan.origin is not None:  # a look asks about new instants alone
+        seen.append(plan.origin.timestamp() + evidence.scraped)
+    newest = max(seen, default=NOT_SEEN)
+    if newest == NOT_SEEN:
         return witness.cause or "Prometheus answers, and has scraped nothing lately"
     behind = now.timestamp() - newest
-    if behind > (2 * plan.step + min(plan.step, LATEST) + STALE_AFTER).total_seconds() and not plan.behind:
+    if behind > (2 * plan.step + plan.lag + STALE_AFTER).total_seconds():
         return f"Prometheus has scraped nothing for {behind:.0f} s, or its clock is not ours"
     return None

@@ -342,6 +342,8 @@ class Entry:
     weight: int | None
     revision: str
     environment: str
+    canary: str = ""  # the cluster's name of the revision on trial, by which its series are found later
+    stable: str = ""  # likewise of what it is compared with
     policy: str = ""  # name@digest
     because: str
     details: tuple[str, ...] = ()  # one line a measurement
@@ -356,6 +358,8 @@ class Entry:
             "Step": self.step,
             "Weight": "" if self.weight is None else str(self.weight),
             "Revision": self.revision,
+            "Canary": self.canary,
+            "Stable": self.stable,
             "Policy": self.policy,
         }
         details = "".join(f"- {one_line(detail)}\n" for detail in self.details)

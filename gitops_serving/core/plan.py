@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from math import ceil, floor
 from typing import TYPE_CHECKING, Protocol
 
 from . import pack
+from .accounts import ARMS
 from .blocks import HISTORY, Timings
 from .evidence import Question, Terms
 from .measure import Kind, Query
@@ -34,16 +36,15 @@ if TYPE_CHECKING:
 
 WITNESS = "scraped"
 HISTORY_OF_STABLE = timedelta(minutes=10)  # before the rollout: what stable is like
-MOST_POINTS = 1000  # of one query; what is left is read at the next look
+MOST_POINTS = 100  # of one query: an answer about a thousand series still fits; what is left is asked after it
 LATEST = timedelta(seconds=10)  # Prometheus's usual time-out: until then a scrape may still arrive
 USUAL = timedelta(seconds=15)  # between two scrapes, where nothing tells
 INTERVALS = tuple(timedelta(seconds=s) for s in (1, 2, 5, 10, 15, 20, 30, 60))  # that people choose
 WINDOWS = (  # in which scrapes are counted, with how many are enough to tell: a young Prometheus has no long past
     (timedelta(seconds=10), 5),
-    (timedelta(minutes=1), 10),
+    (timedelta(minutes=1), 3),
     (timedelta(minutes=5), 1),
 )
-ARMS = ("canary", "stable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,21 @@ class Survey:
     interval: timedelta = USUAL  # between two scrapes
 
 
-def survey_queries(policy: Policy, service: str, now: datetime) -> tuple[Query, ...]:
-    """Ask which sources are there, and how often Prometheus scrapes."""
-    expressions = {_interval(window): f"max(count_over_time(up[{_seconds(window)}]))" for window, _ in WINDOWS}
-    expressions |= {expression: expression for expression in pack.detections(policy, *service.split("/"))}
-    return tuple(
-        Query(name=name, expression=expression, start=now, end=now, step=INTERVALS[0])
-        for name, expression in expressions.items()
+def survey_queries(policy: Policy, service: str, start: datetime, now: datetime) -> tuple[Query, ...]:
+    """Ask which sources are there, and how often Prometheus scrapes.
+
+    Both are asked of the rollout's start, where no scrape can be missing any more, so that the answer is the same
+    whoever asks and when; a source may also have come since.
+    """
+    start -= LATEST
+    counts = {_interval(window): f"max(count_over_time(up[{_seconds(window)}]))" for window, _ in WINDOWS}
+    found = [Query(name=name, expression=each, start=start, end=start, step=USUAL) for name, each in counts.items()]
+    return (
+        *found,
+        *(
+            Query(name=each, expression=each, start=start, end=now, step=max(now - start, INTERVALS[0]))  # both ends
+            for each in pack.detections(policy, *service.split("/"))
+        ),
     )
 
 
@@ -110,6 +119,7 @@ class Plan:
     queries: tuple[Query, ...] = ()
     origin: datetime | None = None  # the rollout's start, or of the history before it; None: nothing is measured
     step: timedelta = INTERVALS[0]  # of the grid
+    lag: timedelta = LATEST  # how far back the last instant is, so that no scrape can still be missing there
     first: int = 0  # instant of the grid, counted from the origin, that is not folded yet
     last: int = -1  # the last one that can be read
     behind: int = 0  # how many more there are than one look may read
@@ -128,13 +138,13 @@ def plan(
     if stable is None or (canary is None and rollout.wanted in (stable.revision, UNREADABLE)):
         return Plan()
     if policy is None or live.rolled is None or live.baseline != stable.revision:
-        return Plan(queries=(_witness(now, now, USUAL),))
+        return Plan(queries=(_witness(now, now, USUAL, survey),))
     if canary is None:
         scene = Scene(service=rollout.service, policy=policy, survey=survey, stable=live.rolled)
-        return written(scene, now - HISTORY_OF_STABLE, (), now=now)
+        return written(scene, now - lag(survey) - HISTORY_OF_STABLE, (), now=now)
     name = live.names.get(canary.label)
     if name is None or canary.weight == 100:
-        return Plan(queries=(_witness(now, now, USUAL),))
+        return Plan(queries=(_witness(now, now, USUAL, survey),))
     scene = Scene(service=rollout.service, policy=policy, survey=survey, stable=live.rolled, canary=name)
     given = (*(past.since for past in canary.past), canary.since)
     steps = tuple((since - canary.started).total_seconds() for since in given)
@@ -169,29 +179,39 @@ class Scene:
         namespace, name = self.service.split("/")
         revision = self.canary if arm == "canary" else self.stable
         values = {"revision": revision, "baseline": self.stable, "namespace": namespace, "service": name}
-        return pack.render(template, {**values, "window": _seconds(window)})
+        return _filled(template, (*values.items(), ("window", _seconds(window))))
+
+
+@lru_cache(maxsize=4096)
+def _filled(template: str, values: tuple[tuple[str, str], ...]) -> str:
+    """Fill in a template; the same few are asked for at every look."""
+    return pack.render(template, dict(values))
 
 
 def written(
     scene: Scene, origin: datetime, steps: tuple[float, ...], *, now: datetime, folded: Progress | None = None
 ) -> Plan:
     """Write the queries about one or two revisions, from where the folding has got to."""
-    policy, step = scene.policy, grid(scene.policy, scene.survey)
+    policy = scene.policy
+    step = grid(policy, scene.survey)
+    if not scene.canary:  # of stable alone, one look a block will do
+        step = max(step, policy.timing.block)
     found = scene.signals
     signals = {name: each for name, each in found.items() if isinstance(each, Signal)}
     wrong = {name: each for name, each in found.items() if isinstance(each, str)}
     key = (scene.canary, scene.stable, origin, steps[:1], policy.digest, step, tuple(signals.items()))
     before = ceil(HISTORY_OF_STABLE / step) if scene.canary else 0
     first = folded.until + 1 if folded is not None and folded.key == key else -before
-    newest = floor((now - min(step, LATEST) - origin) / step)
+    newest = floor((now - lag(scene.survey) - origin) / step)
     last = min(newest, first + MOST_POINTS - 1)
-    queries = [_witness(origin + step * min(first, last), origin + step * last, step)]
+    queries = [_witness(origin + step * min(first, last), origin + step * last, step, scene.survey)]
     if first <= last:
         queries += _about(scene, signals, origin, step, (first, last))
     return Plan(
         queries=tuple({query.name: query for query in queries}.values()),
         origin=origin,
         step=step,
+        lag=lag(scene.survey),
         first=first,
         last=last,
         behind=max(newest - last, 0),
@@ -273,14 +293,19 @@ def step_at(steps: tuple[float, ...], t: float) -> int:
     return sum(given <= t for given in steps) - 1 if steps else HISTORY
 
 
-def lookback(step: timedelta) -> timedelta:
-    """Say how long a scrape goes on being seen by the witness: two steps, and ten seconds at least."""
-    return max(step * 2, timedelta(seconds=10))
+def lag(survey: Survey) -> timedelta:
+    """Say for how long a scrape may still be under way: no longer than the next one takes to come."""
+    return min(survey.interval, LATEST)
 
 
-def _witness(start: datetime, end: datetime, step: timedelta) -> Query:
+def lookback(step: timedelta, survey: Survey) -> timedelta:
+    """Say how long a scrape goes on being seen by the witness: twice the time to the next, and ten seconds at least."""
+    return max(step * 2, survey.interval * 2, timedelta(seconds=10))
+
+
+def _witness(start: datetime, end: datetime, step: timedelta, survey: Survey) -> Query:
     """Ask at which instants anything had just been scraped."""
-    expression = f"max(count_over_time(up[{_seconds(lookback(step))}]))"
+    expression = f"max(count_over_time(up[{_seconds(lookback(step, survey))}]))"
     return Query(name=WITNESS, expression=expression, start=start, end=end, step=step)
 
 

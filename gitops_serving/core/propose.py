@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from . import exact, ledger, manifest, yamltext
+from .due import cluster_names
 from .errors import Invalid
 from .explain import ACTIONS, evidence, explain, step_of
 from .found import parse
@@ -142,6 +143,7 @@ def propose(decision: Decision, seen: Situation, tree: Files) -> Change | None:
     files = {path: ledger.write_record(record)}
     if draft.file is not None and draft.file != tree.read(place.path):
         files[place.path] = draft.file
+    canary, stable = cluster_names(rollout, seen.live, draft.revision)
     entry = Entry(
         service=rollout.service,
         action=action,
@@ -150,6 +152,8 @@ def propose(decision: Decision, seen: Situation, tree: Files) -> Change | None:
         weight=draft.weight,
         revision=draft.revision,
         environment=seen.environment,
+        canary=canary,
+        stable=stable,
         policy=f"{seen.policy.name}@{seen.policy.digest}" if seen.policy else "",
         because=explain(decision, seen),
         details=evidence(seen),
@@ -377,8 +381,7 @@ def _owned_text(record: Record, text: str, owned: Owned) -> str:
 def _with_owned(tree: Files, place: Place, owned: Owned) -> bytes:
     """Give the manifest at a place these owned fields, and leave every other byte of its file."""
     source = _source(tree, place)
-    value = parse(source)[place.document].value
-    return yamltext.patch(source, manifest.edits(value, owned), place.document)
+    return yamltext.patch(source, manifest.edits(parse(source)[place.document].value, owned), place.document)
 
 
 def _source(tree: Files, place: Place) -> bytes:

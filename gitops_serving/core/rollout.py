@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .found import Broken, Files, Found
     from .ledger import Record
 
+WAS_STABLE = "it was stable before"  # why a revision needs no trial; the ledger is searched for it too
+
 
 def read_rollouts(tree: Files, environment: str, now: datetime) -> dict[str, Rollout | Invalid]:
     """Read every service of an environment; one bad file never stops the others."""
@@ -227,7 +229,7 @@ def _direct(record: Record, wanted: str, value: Mapping[str, Any]) -> str | None
     if record.stable is None or wanted == record.stable.revision or record.canary is not None:
         return None
     if wanted == record.previous:
-        return "it was stable before"
+        return WAS_STABLE
     if manifest.only_scaling_differs(parse(record.stable_text.encode())[0].value, value):
         return "only its scaling changed"
     return None

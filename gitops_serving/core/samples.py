@@ -1,12 +1,8 @@
-"""Readings to moments: series of raw counters as what each revision had counted by an instant.
+"""Readings to evidence: what was read at the instants of a grid, put together and folded.
 
-Increments are taken per series before anything is added up, so a pod's death is not a
-reset of the sum, a decrease is the restart of one pod, and a lost scrape costs nothing:
-what it missed arrives with the next.  A series counts from its first value; only one
-that appears after others of its pod was born meanwhile, and counts from zero.
-
-What is wrong with an answer is said in words, per metric, and makes no moment: an answer
-that is not understood is no evidence in either direction.
+Each signal keeps an account of its own, and the metrics that ask for it share it.  What
+is folded depends on the samples alone: neither on how many instants are read at once, nor
+on what was kept from the looks before.
 """
 
 from __future__ import annotations
@@ -15,45 +11,21 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from .blocks import Counts
-from .evidence import Evidence, Moment, begun, fold
-from .measure import Kind, Reading
-from .plan import ARMS, WITNESS, step_at
+from .accounts import ARMS, Account, Line
+from .evidence import Moment, begun, fold
+from .measure import Kind
+from .plan import WITNESS, step_at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from .measure import Series
+    from .accounts import Heard
+    from .blocks import Counts
+    from .evidence import Evidence
+    from .measure import Reading, Series
     from .plan import Plan, Signal
 
-    Key = frozenset[tuple[str, str]]
-
-PODS = ("pod_name", "pod", "k8s_pod_name", "instance")  # labels that tell pods apart, the surest first
-PRIMARY = {Kind.COUNTER: ("total", "good", "bad"), Kind.HISTOGRAM: ("buckets",), Kind.DRIFT: ("buckets",)}
-
-
-@dataclass(frozen=True, slots=True)
-class Book:
-    """The running sums of one query's series, by bucket where they are buckets."""
-
-    last: Mapping[Key, float] = field(default_factory=dict)  # by series: its last value
-    sums: Mapping[float, float] = field(default_factory=dict)
-    pods: frozenset[str] = frozenset()  # that were seen
-
-    def after(self, news: list[tuple[Series, float]], scale: float) -> Book:
-        """Add what each series gained, now that it has this value."""
-        last, sums = dict(self.last), dict(self.sums)
-        for series, value in news:
-            key = frozenset(series.labels.items())
-            before = last.get(key)
-            if before is None:
-                gained = value if pod(series) in self.pods else 0.0
-            else:
-                gained = value - before if value >= before else value
-            last[key] = value
-            group = edge(series, scale)
-            sums[group] = sums.get(group, 0.0) + gained
-        return Book(last, sums, self.pods | {pod(series) for series, _ in news})
+    Pair = tuple[Counts | None, Counts | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,175 +35,127 @@ class Folded:
     key: tuple[object, ...]
     until: int  # the last instant of the grid that is in it
     evidence: Evidence
-    books: Mapping[str, Book] = field(default_factory=dict)  # by query
-    edges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # by signal: of its histogram
+    accounts: Mapping[str, Account] = field(default_factory=dict)  # by signal
     wrong: Mapping[str, str] = field(default_factory=dict)  # by metric: why nothing can be read
-
-
-def pod(series: Series) -> str:
-    """Name the pod that a series comes from."""
-    return next((series.labels[label] for label in PODS if label in series.labels), "")
-
-
-def edge(series: Series, scale: float) -> float:
-    """The bucket's edge in the signal's own unit; 0 where there are no buckets, NaN where nobody can read it."""
-    if "le" not in series.labels:
-        return 0.0
-    try:
-        return float(series.labels["le"]) * scale
-    except ValueError:
-        return math.nan
 
 
 def gather(plan: Plan, readings: Mapping[str, Reading], before: Folded | None) -> Folded | None:
     """Fold what was read into the evidence; what Prometheus could not be asked is asked again at the next look."""
+    told = moments(plan, readings, before)
+    if told is None:
+        return None
+    read, news = told
+    return replace(read, evidence=fold(read.evidence, news)) if news else read
+
+
+def moments(
+    plan: Plan, readings: Mapping[str, Reading], before: Folded | None
+) -> tuple[Folded, Sequence[Moment]] | None:
+    """Turn what was read into moments, and say how far it went; the evidence is left as it was."""
     if plan.origin is None or plan.terms is None:
         return None
     if before is None or before.key != plan.key:
-        before = Folded(key=plan.key, until=plan.first - 1, evidence=begun(plan.terms))
-    wrong = {**plan.wrong, **_wrong(plan, readings, before)}
-    before = replace(before, wrong=wrong)
-    scraped = {_index(plan, t) for series in readings[WITNESS].series for t, _ in series.samples}
-    last = min(plan.last, max(scraped, default=plan.first - 1))  # beyond it there is only what was there before
-    if any(reading.blind for reading in readings.values()) or last < plan.first:
-        return before
-    return _folded(plan, readings, before, scraped, last)
+        before = Folded(key=plan.key, until=plan.first - 1, evidence=begun(plan.terms), wrong=plan.wrong)
+    if plan.last < plan.first or any(reading.blind for reading in readings.values()):
+        return before, ()
+    grid = Grid.of(plan)
+    scraped = {index for series in readings[WITNESS].series for index in grid.indices(series)}
+    # Beyond the last scrape there is only what was there before: that is left for later, unless it is long past.
+    last = plan.last if plan.behind else min(plan.last, max(scraped, default=plan.first - 1))
+    accounts = {key: account.copy() for key, account in before.accounts.items()}
+    made = [
+        Moment(t=t, step=step_at(plan.steps, t), pairs={}, gauges={}, edges={}, scraped=index in scraped)
+        for index in range(plan.first, last + 1)
+        for t in (index * plan.step.total_seconds(),)
+    ]
+    for signal, metrics in _signals(plan):
+        account = accounts.setdefault(signal.key, Account(signal.source))
+        for index, heard in _heard(plan, signal, readings).items():
+            if plan.first <= index <= last:
+                _put(account, heard, metrics, made[index - plan.first])
+    odd = {name: odd for name, signal in plan.signals.items() if (odd := accounts[signal.key].odd)}
+    wrong = {**odd, **plan.wrong, **_refused(plan, readings)}
+    return replace(before, until=last, accounts=accounts, wrong=wrong), made
 
 
-def _folded(plan: Plan, readings: Mapping[str, Reading], before: Folded, scraped: set[int], last: int) -> Folded:
-    """Fold the instants that were scraped, one after the other."""
-    news = {name: _by_instant(plan, reading) for name, reading in readings.items() if name != WITNESS}
-    books, edges = dict(before.books), dict(before.edges)
-    readable = {name: signal for name, signal in plan.signals.items() if name not in before.wrong}
-    for signal in readable.values():
-        if signal.source.kind in (Kind.HISTOGRAM, Kind.DRIFT) and signal.key not in edges:
-            found = _edges(signal, readings.get(f"{signal.key}/buckets/stable", Reading()))
-            edges |= {signal.key: found} if found else {}
-    moments = []
-    for index in range(plan.first, last + 1):
-        told = {name: at[index] for name, at in news.items() if index in at}
-        for name, values in told.items():
-            books[name] = books.get(name, Book()).after(values, _scale(plan, name))
-        counted = Counted(told, books, edges)
-        moments.append(_moment(plan, readable, index, counted, scraped=index in scraped))
-    return replace(before, until=last, evidence=fold(before.evidence, moments), books=books, edges=edges)
+def _signals(plan: Plan) -> list[tuple[Signal, list[str]]]:
+    """List the signals of a plan, each once, with the metrics that ask for it."""
+    found: dict[str, tuple[Signal, list[str]]] = {}
+    for name, signal in plan.signals.items():
+        found.setdefault(signal.key, (signal, []))[1].append(name)
+    return list(found.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """What is known at one instant: what was just told, and what was counted by then."""
-
-    told: Mapping[str, list[tuple[Series, float]]]  # by query
-    books: Mapping[str, Book]  # by query
-    edges: Mapping[str, tuple[float, ...]]  # by signal
+def _queries(signal: Signal) -> dict[tuple[str, str], str]:
+    """Name the queries about a signal, by part and revision."""
+    return {(part, arm): f"{signal.key}/{part}/{arm}" for part in signal.source.parts for arm in ARMS}
 
 
-def _moment(plan: Plan, readable: Mapping[str, Signal], index: int, counted: Counted, *, scraped: bool) -> Moment:
-    """Put together what was known of every metric at one instant."""
-    t = index * plan.step.total_seconds()
-    pairs, gauges = {}, {}
-    for name, signal in readable.items():
-        if signal.source.kind is Kind.GAUGE:
-            values = [counted.told.get(f"{signal.key}/value/{arm}") for arm in ARMS]
-            if values[0] and values[1]:
-                gauges[name] = (values[0][0][1] * signal.source.scale, values[1][0][1] * signal.source.scale)
-        else:
-            canary, stable = (_counts(signal, arm, counted) for arm in ARMS)
-            pairs[name] = (canary, stable)
-    known = {name: counted.edges[signal.key] for name, signal in readable.items() if signal.key in counted.edges}
-    return Moment(t=t, step=step_at(plan.steps, t), pairs=pairs, gauges=gauges, edges=known, scraped=scraped)
-
-
-def _counts(signal: Signal, arm: str, counted: Counted) -> Counts | None:
-    """What one revision had counted; None: it was not scraped."""
-    if not any(f"{signal.key}/{part}/{arm}" in counted.told for part in PRIMARY[signal.source.kind]):
-        return None
-    if signal.source.kind is not Kind.COUNTER:
-        sums, known = counted.books[f"{signal.key}/buckets/{arm}"].sums, counted.edges.get(signal.key)
-        if known is None:
-            return None
-        requests = sums.get(math.inf, 0.0)
-        return Counts(requests, tuple(requests - sums.get(each, 0.0) for each in known))
-    sums_of = {part: _sum_of(counted.books, f"{signal.key}/{part}/{arm}") for part in ("total", "good", "bad")}
-    total = sums_of["total"] if "total" in signal.source.parts else sums_of["good"] + sums_of["bad"]
-    return Counts(total, (sums_of["bad"] if "bad" in signal.source.parts else total - sums_of["good"],))
-
-
-def _sum_of(books: Mapping[str, Book], name: str) -> float:
-    return math.fsum(books[name].sums.values()) if name in books else 0.0
-
-
-def _by_instant(plan: Plan, reading: Reading) -> dict[int, list[tuple[Series, float]]]:
-    """Sort a reading's samples by instant of the grid."""
-    found: dict[int, list[tuple[Series, float]]] = {}
-    for series in reading.series:
-        for t, value in series.samples:
-            found.setdefault(_index(plan, t), []).append((series, value))
+def _refused(plan: Plan, readings: Mapping[str, Reading]) -> dict[str, str]:
+    """Say by metric why Prometheus does not answer its queries, and never will."""
+    found = {}
+    for name, signal in plan.signals.items():
+        asked = [readings[query] for query in _queries(signal).values() if query in readings]
+        if cause := next((reading.cause for reading in asked if reading.wrong), ""):
+            found[name] = cause
     return found
 
 
-def _index(plan: Plan, t: float) -> int:
-    assert plan.origin is not None
-    return round((t - plan.origin.timestamp()) / plan.step.total_seconds())
+def _heard(plan: Plan, signal: Signal, readings: Mapping[str, Reading]) -> dict[int, Heard]:
+    """Sort what was read of a signal by instants of the grid, which rise; what is no number is no sample."""
+    found: dict[int, dict[tuple[str, str], list[tuple[Line, float]]]] = {}
+    grid = Grid.of(plan)
+    for key, query in _queries(signal).items():
+        at: dict[int, list[tuple[Line, float]]] = {}
+        for series in readings[query].series if query in readings else ():
+            line = Line.of(series, signal.source.scale)
+            for index, value in zip(grid.indices(series), series.samples, strict=True):
+                if not math.isfinite(value[1]):
+                    continue
+                if index in at:
+                    at[index].append((line, value[1]))
+                else:
+                    at[index] = [(line, value[1])]
+        for index, told in at.items():
+            found.setdefault(index, {})[key] = told
+    return {index: found[index] for index in sorted(found)}
 
 
-def _scale(plan: Plan, name: str) -> float:
-    key = name.rsplit("/", 2)[0]
-    return next(signal.source.scale for signal in plan.signals.values() if signal.key == key)
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The instants of one look, in Unix seconds."""
+
+    origin: float
+    step: float
+    whole: range  # their numbers
+    begin: float
+    end: float
+
+    @classmethod
+    def of(cls, plan: Plan) -> Grid:
+        """Find the instants of a plan."""
+        assert plan.origin is not None
+        origin, step = plan.origin.timestamp(), plan.step.total_seconds()
+        whole = range(plan.first, plan.last + 1)
+        return cls(origin, step, whole, origin + step * plan.first, origin + step * plan.last)
+
+    def indices(self, series: Series) -> Sequence[int]:
+        """Number the samples of a series by instants."""
+        samples = series.samples
+        if len(samples) == len(self.whole) and samples[0][0] == self.begin and samples[-1][0] == self.end:
+            return self.whole  # nothing is missing, as nearly always
+        return [round((t - self.origin) / self.step) for t, _ in samples]
 
 
-def _edges(signal: Signal, reading: Reading) -> tuple[float, ...]:
-    """The finite edges of a histogram, rising."""
-    return tuple(sorted({e for s in reading.series if math.isfinite(e := edge(s, signal.source.scale))}))
-
-
-def _wrong(plan: Plan, readings: Mapping[str, Reading], before: Folded) -> dict[str, str]:
-    """Say by metric what is wrong with its answers, so that somebody can correct policy, pack or scraping."""
-    found = {name: _complaint(signal, readings, before) for name, signal in plan.signals.items()}
-    return {name: complaint for name, complaint in found.items() if complaint}
-
-
-def _complaint(signal: Signal, readings: Mapping[str, Reading], before: Folded) -> str:
-    """Say what is wrong with the answers about one signal; empty: nothing."""
-    for part in signal.source.parts:
-        arms = [readings.get(f"{signal.key}/{part}/{arm}", Reading()) for arm in ARMS]
-        for reading in arms:
-            if reading.wrong:
-                return reading.cause
-            if words := _ambiguous(signal, reading):
-                return words
-        canary, stable = ({frozenset(series.labels.items()) for series in reading.series} for reading in arms)
-        if canary & stable:
-            label = f"label {signal.source.revision_label}" if signal.source.revision_label else "its query"
-            return f"{label} does not tell the revisions apart: both are answered with the same series"
-    return _rebucketed(signal, readings, before)
-
-
-def _ambiguous(signal: Signal, reading: Reading) -> str:
-    """Say where an answer may mean more than one thing; empty: it does not."""
-    names = {series.labels["__name__"] for series in reading.series if "__name__" in series.labels}
-    if len(names) > 1:
-        return f"one query is answered with counters of several names: {', '.join(sorted(names))}"
-    if signal.source.kind is Kind.GAUGE:
-        return f"{len(reading.series)} series where one is meant; sum them up, or choose one" * (
-            len(reading.series) > 1
-        )
-    if signal.source.kind in (Kind.HISTOGRAM, Kind.DRIFT) and reading.series:
-        if any("le" not in series.labels or math.isnan(edge(series, 1.0)) for series in reading.series):
-            return "a histogram without the label le; ask for its _bucket series"
-        if not any(math.isinf(edge(series, 1.0)) for series in reading.series):
-            return "a histogram without its last bucket, +Inf"
-    return ""
-
-
-def _rebucketed(signal: Signal, readings: Mapping[str, Reading], before: Folded) -> str:
-    """Say where the buckets of a histogram are not those that they were, or not stable's; empty: they are."""
-    if signal.source.kind not in (Kind.HISTOGRAM, Kind.DRIFT):
-        return ""
-    known = before.edges.get(signal.key, ())
-    for arm in reversed(ARMS):
-        found = _edges(signal, readings.get(f"{signal.key}/buckets/{arm}", Reading()))
-        if known and found and found != known:
-            return f"the histogram of {arm} has other buckets than before, and cannot be compared"
-        known = known or found
-    return ""
+def _put(account: Account, heard: Heard, metrics: list[str], moment: Moment) -> None:
+    """Put what was heard at one instant into its moment, where it was understood."""
+    if not account.hear(heard):
+        return
+    if account.source.kind is not Kind.GAUGE:
+        moment.pairs.update(dict.fromkeys(metrics, account.pair(heard)))
+        moment.edges.update(dict.fromkeys(metrics, account.edges) if account.edges else {})
+        return
+    canary, stable = (heard.get(("value", arm)) for arm in ARMS)
+    if canary and stable and moment.scraped:  # without a scrape it is the value of the one before
+        scale = account.source.scale
+        moment.gauges.update(dict.fromkeys(metrics, (canary[0][1] * scale, stable[0][1] * scale)))

@@ -22,7 +22,7 @@ are our own; ``docs/judging.md`` has them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -39,8 +39,8 @@ Pair = tuple[float, float]
 
 NORMAL = NormalDist()
 _TINY = 1e-12
-_STEPS = 100  # towards the nearest point; a dozen are enough, and halving alone would take fifty
-_CLOSE = 1e-12  # relative; far below what a count can tell apart
+_STEPS = 100  # towards the nearest point; three or four are usual, and halving alone would take fifty
+_CLOSE = 1e-6  # relative, of the last step: what is still missing then is about its square
 _CHI_POINTS = 200  # of the sum that stands for the integral in the t e-value
 
 
@@ -68,25 +68,30 @@ def _nearest(requests: Pair, bet: Pair, margin: Pair) -> float:
     """Find stable's rate at the nearest point of the border: Newton's steps, halving where one leaves the bracket.
 
     It lies between stable's rate and that at which the border has the canary's; the slope there rises throughout.
+    What is solved is that slope times both rates' variances: it has the same zero, and is a cubic and not a pole.
     """
     (n_c, n_b), (a, b), (rho, delta) = requests, bet, margin
     crossing = min(max((a - delta) / rho, _TINY), 1 - _TINY)
-    least, most = min(b, crossing), max(b, crossing)
+    least = max(min(b, crossing), (_TINY - delta) / rho)
+    most = min(max(b, crossing), (1 - _TINY - delta) / rho)
     t = (n_c * crossing + n_b * b) / (n_c + n_b)
+    if not least < t < most:
+        t = (least + most) / 2
+    gain = n_c * rho
     for _ in range(_STEPS):
-        s = min(max(rho * t + delta, _TINY), 1 - _TINY)
-        in_c, in_b = s * (1 - s), t * (1 - t)
-        slope = n_c * rho * (s - a) / in_c + n_b * (t - b) / in_b
+        s = rho * t + delta
+        over_a, over_b, in_c, in_b = s - a, t - b, s * (1 - s), t * (1 - t)
+        slope = gain * over_a * in_b + n_b * over_b * in_c
+        bend = gain * (rho * in_b + over_a * (1 - 2 * t)) + n_b * (in_c + over_b * rho * (1 - 2 * s))
         if slope < 0:
             least = t
         else:
             most = t
-        bend = n_c * rho**2 * (in_c - (s - a) * (1 - 2 * s)) / in_c**2 + n_b * (in_b - (t - b) * (1 - 2 * t)) / in_b**2
-        following = t - slope / bend if bend > 0 else most
-        if not least < following < most:
-            following = (least + most) / 2
+        following = t - slope / bend if bend else most
         if abs(following - t) <= _CLOSE * t:
             return following
+        if not least < following < most:
+            following = (least + most) / 2
         t = following
     return t
 
@@ -94,9 +99,8 @@ def _nearest(requests: Pair, bet: Pair, margin: Pair) -> float:
 def _log_ratio(counts: Pair, rate: float, null: float) -> float:
     """Log-likelihood ratio of two rates, given counts; what did not happen contributes nothing."""
     bad, good = counts[0], counts[1] - counts[0]
-    return (bad * math.log(rate / null) if bad > 0 else 0.0) + (
-        good * math.log((1 - rate) / (1 - null)) if good > 0 else 0.0
-    )
+    told = bad * math.log(rate / null) if bad > 0 else 0.0
+    return told + good * math.log((1 - rate) / (1 - null)) if good > 0 else told
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +137,8 @@ class Wealth:
         scale = min(1.0, (self.cap if cap is None else cap) * before / total)
         spread = self.share * total * scale
         kept = (1 - self.share) * scale
-        return replace(
-            self, parts=tuple(part * kept + spread * prior for part, prior in zip(grown, self.prior, strict=True))
-        )
+        parts = tuple([part * kept + spread * prior for part, prior in zip(grown, self.prior, strict=True)])
+        return Wealth(parts, self.prior, self.share, self.cap)
 
 
 def dispersion(
@@ -151,35 +154,32 @@ def dispersion(
     before there are blocks, with the weight of ``strength`` of them.  Returns (icc, kappa), each (rows,): the
     correlation within a block, and the factor by which correlated blocks say less.
     """
-    blocks, (n_c, n_b) = len(n_c), (n_c[:, None], n_b[:, None])
-    pooled = (e_c.sum(0) + e_b.sum(0) + 0.5) / (n_c.sum() + n_b.sum() + 1)
-    p_c = (e_c.sum(0) + 2 * pooled) / (n_c.sum() + 2)
-    p_b = (e_b.sum(0) + 2 * pooled) / (n_b.sum() + 2)
-    expected = (n_c * p_c + n_b * p_b) / (n_c + n_b)
-    shared = np.maximum(1, (e_c + e_b) / (n_c + n_b) / expected)  # an incident of both arms
-    variance = np.maximum(shared * (p_c * (1 - p_c) / n_c + p_b * (1 - p_b) / n_b), _TINY)
-    difference = e_c / n_c - e_b / n_b
-    mean = (difference / variance).sum(0) / (1 / variance).sum(0)
-    z = (difference - mean) / np.sqrt(variance)
-    squares, x = (z**2).sum(0), _pairs(n_c, n_b)
-    reach = (blocks - 1) / blocks * x.sum() + strength * x.mean()
-    icc = np.maximum(0, (squares - (blocks - 1) + strength * (prior - 1)) / max(reach, _TINY))
-    kappa = np.ones_like(icc)
-    if blocks > 3:
-        for lag in (1, 2):
-            correlation = (z[lag:] * z[:-lag]).sum(0) / (squares + strength)
-            kappa += 2 * (1 - lag / 3) * np.maximum(0, correlation - 0.5 / math.sqrt(blocks))
-    return icc, kappa
+    blocks, n_c, n_b = len(n_c), n_c[:, None], n_b[:, None]
+    all_c, all_b, bad_c, bad_b = float(_total(n_c)[0]), float(_total(n_b)[0]), _total(e_c), _total(e_b)
+    pooled = (bad_c + bad_b + 0.5) / (all_c + all_b + 1)
+    p_c, p_b = (bad_c + 2 * pooled) / (all_c + 2), (bad_b + 2 * pooled) / (all_b + 2)
+    per_c, per_b = 1 / n_c, 1 / n_b
+    shared = np.maximum((e_c + e_b) / (n_c * p_c + n_b * p_b), 1)  # an incident of both arms
+    variance = np.maximum(shared * (per_c * (p_c * (1 - p_c)) + per_b * (p_b * (1 - p_b))), _TINY)
+    weight, difference = 1 / variance, e_c * per_c - e_b * per_b
+    z = (difference - _total(difference * weight) / _total(weight)) * np.sqrt(weight)
+    squares = _total(z * z)
+    reach = float(_total(np.maximum(2 / (per_c + per_b) - 1, 0))[0]) * (blocks - 1 + strength) / blocks
+    icc = np.maximum((squares + (strength * (prior - 1) - (blocks - 1))) / max(reach, _TINY), 0)
+    if blocks <= 3:
+        return icc, np.ones_like(icc)
+    usual, near = 0.5 / math.sqrt(blocks), squares + strength
+    first, second = (np.maximum(_total(z[lag:] * z[:-lag]) / near - usual, 0) for lag in (1, 2))
+    return icc, 1 + first * (4 / 3) + second * (2 / 3)
+
+
+_total = np.add.reduce  # over blocks; ``sum(0)`` without its detours, which are most of the time here
 
 
 def tempering(icc: Floats, kappa: Floats, n_c: float, n_b: float) -> Floats:
     """By what a block's log e-values are divided, so that correlated requests are not counted as independent ones."""
-    return (1 + icc * float(_pairs(np.float64(n_c), np.float64(n_b)))) * kappa
-
-
-def _pairs(n_c: Floats | np.float64, n_b: Floats | np.float64) -> Floats:
-    """How many other requests of its arm a request may resemble."""
-    return np.maximum(2 / (1 / n_c + 1 / n_b) - 1, 0)
+    others = max(2 / (1 / n_c + 1 / n_b) - 1, 0)  # requests of its arm that a request may resemble
+    return (1 + icc * others) * kappa
 
 
 def clumping(blocks: Sequence[Pair], prior: float, *, strength: float = 4.0) -> float:

@@ -9,6 +9,7 @@ gauge worse, do predictions drift, or is the canary simply broken.  A track is a
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -71,22 +72,22 @@ class Memory:
 class Spread:
     """The recent blocks, by which it is told how far requests resemble each other."""
 
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[bytes, ...] = ()  # as arrays are read: of either arm its requests, then what was bad of them
 
     def after(self, block: Block) -> Spread:
         """Add a block; the oldest is forgotten."""
-        return Spread((*self.blocks, block)[-RECENT:])
+        row = array("d", (block.canary.requests, *block.canary.bad, block.stable.requests, *block.stable.bad))
+        return Spread((*self.blocks, row.tobytes())[-RECENT:])
 
     def tempering(self, rows: Sequence[int], prior: float, n_c: float, n_b: float) -> stats.Floats:
         """By what log e-values of the next block, with so many requests, are to be divided; (rows,)."""
         priors = np.full(len(rows), prior)
         if not self.blocks:
             return priors
-        e_c = np.array([[block.canary.bad[row] for row in rows] for block in self.blocks])
-        e_b = np.array([[block.stable.bad[row] for row in rows] for block in self.blocks])
-        requests = np.array([[block.canary.requests, block.stable.requests] for block in self.blocks])
-        icc, kappa = stats.dispersion(e_c, requests[:, 0], e_b, requests[:, 1], priors)
-        return stats.tempering(icc, kappa, n_c, n_b)
+        told = np.frombuffer(b"".join(self.blocks)).reshape(len(self.blocks), 2, -1)
+        canary, stable, of = told[:, 0], told[:, 1], [1 + row for row in rows]
+        seen = stats.dispersion(canary[:, of], canary[:, 0], stable[:, of], stable[:, 0], priors)
+        return stats.tempering(*seen, n_c, n_b)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,11 @@ class Limit:
         log_e = stats.above_log_e(counted[0] / phi, counted[1] / phi, self.rate)
         value = _capped(self.value, log_e, most(requests[0]))
         return replace(self, counted=counted, recent=recent, kept=self.kept + 1, value=value)
+
+    @property
+    def against(self) -> float:
+        """What of the evidence is held against the canary: nothing where stable mostly breaks the limit too."""
+        return min(self.value, 1.0) if self.shared else self.value
 
     @property
     def over(self) -> bool:
@@ -149,7 +155,7 @@ class Errors:
     def values(self) -> tuple[float, ...]:
         """The e-values; their mean is the metric's."""
         compared = () if self.wealth is None else (self.wealth.value,)
-        return (*compared, *([] if self.limit is None or self.limit.shared else [self.limit.value]))
+        return (*compared, *([] if self.limit is None else [self.limit.against]))
 
     def after(self, block: Block) -> Errors:
         """Bet on a block."""
@@ -213,12 +219,11 @@ class Latency:
     def values(self) -> tuple[float, ...]:
         """The e-values; their mean is the metric's."""
         compared = (sum(each.value for each in self.wealth) / len(self.wealth),) if self.wealth else ()
-        return (*compared, *([] if self.limit is None or self.limit.shared else [self.limit.value]))
+        return (*compared, *([] if self.limit is None else [self.limit.against]))
 
     def after(self, block: Block) -> Latency:
         """Bet on a block; the first one without a history before it is only looked at."""
-        track = self if block.step == HISTORY else self._bet(block)
-        return replace(track, memory=self.memory.after(block.stable))
+        return replace(self if block.step == HISTORY else self._bet(block), memory=self.memory.after(block.stable))
 
     def _bet(self, block: Block) -> Latency:
         rows, wealth = self.rows, self.wealth
@@ -227,9 +232,9 @@ class Latency:
             wealth = tuple(Wealth.new(len(LATENCY_EFFECTS), cash=CASH, share=SHARE, cap=CAP) for _ in rows)
         n_c, n_b = block.canary.requests, block.stable.requests
         if rows:
-            phi = self.spread.tempering(rows, LATENCY_PRIOR, n_c, n_b)
+            exceeding, phi = self.exceeding, self.spread.tempering(rows, LATENCY_PRIOR, n_c, n_b)
             wealth = tuple(
-                each.after([log_e / by for log_e in self._log_e(block, row)])
+                each.after([log_e / by for log_e in self._log_e(block, row, exceeding)])
                 for each, row, by in zip(wealth, rows, phi.tolist(), strict=True)
             )
         limit = self.limit
@@ -238,11 +243,11 @@ class Latency:
             limit = limit.after(bad, (n_c, n_b))
         return replace(self, rows=rows, wealth=wealth, limit=limit, spread=self.spread.after(block))
 
-    def _log_e(self, block: Block, row: int) -> list[float]:
+    def _log_e(self, block: Block, row: int, exceeding: tuple[float, ...]) -> list[float]:
         """Log e-values of a block at one edge, one an alternative, before tempering."""
         assert self.margin.tolerance is not None
-        canary, stable, p = block.canary, block.stable, self.exceeding[row]
-        sigma = stats.local_sigma(self.edges, self.exceeding, row)
+        canary, stable, p = block.canary, block.stable, exceeding[row]
+        sigma = stats.local_sigma(self.edges, exceeding, row)
         shift = math.log(1 + self.margin.tolerance + self.margin.at_least / self.edges[row]) / sigma
         rho, delta = stats.probit_margin(p, shift)
         bets = [min(stats.normal(stats.probit(p) + shift * effect), HIGHEST) for effect in LATENCY_EFFECTS]
@@ -257,7 +262,7 @@ class Latency:
 
 
 def chosen(exceeding: Sequence[float]) -> tuple[int, ...]:
-    """Choose the edges to bet on: those that stable exceeds neither almost never nor almost always."""
+    """Choose the edges to bet on: exceeded neither almost never nor almost always, or else the lowest of the former."""
     floor = min(exceeding)
     usable = [
         row
@@ -277,11 +282,6 @@ class Gross:
 
     wealth: Wealth = field(default_factory=lambda: Wealth.new(2, cash=CASH, share=SHARE, cap=GROSS_CAP))
     memory: Memory = Memory()
-
-    @property
-    def values(self) -> tuple[float, ...]:
-        """The e-value."""
-        return (self.wealth.value,)
 
     def after(self, canary: Counts, stable: Counts) -> Gross:
         """Bet on what happened between two looks."""
@@ -306,7 +306,6 @@ class Gauge:
     canary_over: tuple[float, float, int] = (0.0, 0.0, 0)  # likewise of the canary over the limit
     stable_over: tuple[float, float, int] = (0.0, 0.0, 0)
     kept: tuple[float, float] = (1.0, 1.0)  # the e-values of the first two
-    last: tuple[float, float] | None = None  # canary's and stable's value, as last seen
     total: tuple[float, float] = (0.0, 0.0)  # of all values so far, for means
 
     @property
@@ -318,8 +317,8 @@ class Gauge:
     def values(self) -> tuple[float, ...]:
         """The e-values; their mean is the metric's."""
         compared = () if self.margin.tolerance is None else (self.kept[0],)
-        limited = self.margin.limit is not None and not self.shared
-        return (*compared, *([self.kept[1]] if limited else []))
+        limited = min(self.kept[1], 1.0) if self.shared else self.kept[1]
+        return (*compared, *([] if self.margin.limit is None else [limited]))
 
     @property
     def over(self) -> bool:
@@ -333,18 +332,16 @@ class Gauge:
 
     def after(self, canary: float, stable: float) -> Gauge:
         """Look at one more pair."""
-        track = replace(self, last=(canary, stable), total=(self.total[0] + canary, self.total[1] + stable))
+        track = replace(self, total=(self.total[0] + canary, self.total[1] + stable))
         if self.margin.tolerance is not None:
             allowed = self.margin.tolerance * abs(stable) + self.margin.at_least
             track = replace(track, compared=_with(self.compared, self.sign * (canary - stable) - allowed))
-        if self.margin.limit is not None:
+        if (limit := self.margin.limit) is not None:
+            over, beside = self.sign * (canary - limit), self.sign * (stable - limit)
             track = replace(
-                track,
-                canary_over=_with(self.canary_over, self.sign * (canary - self.margin.limit)),
-                stable_over=_with(self.stable_over, self.sign * (stable - self.margin.limit)),
+                track, canary_over=_with(self.canary_over, over), stable_over=_with(self.stable_over, beside)
             )
-        kept = (_t_value(track.compared, self.kept[0]), _t_value(track.canary_over, self.kept[1]))
-        return replace(track, kept=kept)
+        return replace(track, kept=(_t_value(track.compared, self.kept[0]), _t_value(track.canary_over, self.kept[1])))
 
 
 def _with(sums: tuple[float, float, int], value: float) -> tuple[float, float, int]:
@@ -381,8 +378,7 @@ class Drift:
             canary = self.canary or (0.0,) * len(c_c)
             pooled = _shares([one + other for one, other in zip(canary, self.stable, strict=True)], None)
             a, b = _shares(canary, pooled), _shares(self.stable, pooled)
-            log_e = stats.multinomial_log_e(c_c, c_b, a, b)
-            wealth = wealth.after([log_e / LATENCY_PRIOR])
+            wealth = wealth.after([stats.multinomial_log_e(c_c, c_b, a, b) / LATENCY_PRIOR])
         return replace(self, canary=_sum(self.canary, c_c), stable=_sum(self.stable, c_b), wealth=wealth)
 
 
@@ -398,7 +394,7 @@ def _sum(before: tuple[float, ...], more: tuple[float, ...]) -> tuple[float, ...
 
 def _shares(counts: Sequence[float], towards: Sequence[float] | None) -> tuple[float, ...]:
     """Turn counts into shares, none of them 0, drawn towards others by some pseudo-counts."""
-    towards = towards or (1 / len(counts),) * len(counts)
     weight = PSEUDO if towards else 1.0
+    towards = towards or (1 / len(counts),) * len(counts)
     total = sum(counts) + weight
     return tuple((count + weight * share) / total for count, share in zip(counts, towards, strict=True))

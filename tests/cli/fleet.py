@@ -98,6 +98,7 @@ class Fleet:
         self.cluster = FakeCluster(self.clock)
         self.patch.setattr(wiring, "clock", self.clock)
         self.patch.setattr(wiring, "connect", self._connect)
+        self.patch.setattr(wiring, "open_metrics", lambda *_: (self.metrics, lambda: None))
         for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GITOPS_SERVING_ENV", "GITOPS_SERVING_DEBUG"):
             self.patch.delenv(name, raising=False)
         self.patch.setenv("GITOPS_SERVING_REPO", str(self.git.path))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gitops_serving.core.ledger import Record
 
 ANN = "Ann Example <ann@example.invalid>"
-RATE = 20.0  # requests a second and service
+RATE = 200.0  # requests a second and service: enough for evidence within a minute
 BAD = 0.5  # share of errors of a model whose name begins with "bad"
 
 

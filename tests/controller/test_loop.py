@@ -83,6 +83,11 @@ class Stage:
             shipped=shipped.packs(),
         )
 
+    def scraped(self) -> None:
+        """Let Prometheus scrape, and so much time pass that it is seen."""
+        self.metrics.scrape(self.time())
+        self.time.advance(20)
+
     def desk(self, _: Tree | None) -> Desk:
         """Give the desk at the beginning of a tick, or fail."""
         self.repository.arrive()
@@ -314,7 +319,7 @@ def test_the_dwell_of_a_step_is_met_to_the_second(stage: Stage) -> None:
     """The interval is an hour, the dwell a minute: the loop wakes when the minute is over."""
     adopted(stage)
     stage.repository.push({SERVICE: manifest("fraud/scorer", "2")}, at=stage.time())
-    stage.metrics.scrape(stage.time())
+    stage.scraped()
     assert tick(stage.plain_desk()).appended
     stage.time.advance(40)
     snapshot = look(stage.plain_desk(), stage.repository.head, stage.time())
@@ -327,7 +332,7 @@ def test_the_dwell_of_a_step_is_met_to_the_second(stage: Stage) -> None:
 def test_an_instant_that_was_seen_already_wakes_nobody(stage: Stage) -> None:
     adopted(stage)
     stage.repository.push({SERVICE: manifest("fraud/scorer", "2")}, at=stage.time())
-    stage.metrics.scrape(stage.time())
+    stage.scraped()
     assert tick(stage.plain_desk()).appended
     stage.time.advance(61)
     snapshot = look(stage.plain_desk(), stage.repository.head, stage.time())

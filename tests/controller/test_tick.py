@@ -83,8 +83,10 @@ def test_a_snapshot_tells_what_was_seen_asked_and_appended(stage: Stage) -> None
     found = seen(snapshot)
     assert (snapshot.environment, snapshot.error, snapshot.at) == ("demo", "", stage.clock())
     assert found.situation is not None
-    assert found.situation.verdict.outcome is Outcome.PASS
+    assert found.situation.verdict.outcome is Outcome.SILENT  # the first block is not over
     assert [query.name for query in found.queries] == list(found.readings or {})
+    assert found.evidence is not None
+    assert found.evidence.served is not None
     assert isinstance(found.decision, Wait)
 
 

@@ -313,6 +313,8 @@ ENTRY = Entry(
     weight=25,
     revision="3f9c1d27a0b1",
     environment="demo",
+    canary="scorer-predictor-00002",
+    stable="scorer-predictor-00001",
     policy="standard@9c1e0a77",
     because="Errors 0.20% of 4,812 requests (stable 0.20%, limit 0.29%).",
     details=("pass: errors 0.20% of 4,812 requests (stable 0.20%, limit 0.29%)", "pass: slo 0.20%"),
@@ -331,6 +333,8 @@ Rollout-Action: shift
 Rollout-Step: 2/3
 Rollout-Weight: 25
 Rollout-Revision: 3f9c1d27a0b1
+Rollout-Canary: scorer-predictor-00002
+Rollout-Stable: scorer-predictor-00001
 Rollout-Policy: standard@9c1e0a77
 """
 
@@ -344,12 +348,15 @@ def test_an_entry_is_a_commit_message_with_trailers() -> None:
         "Step": "2/3",
         "Weight": "25",
         "Revision": "3f9c1d27a0b1",
+        "Canary": "scorer-predictor-00002",
+        "Stable": "scorer-predictor-00001",
         "Policy": "standard@9c1e0a77",
     }
 
 
 def test_an_entry_without_weights_has_none() -> None:
-    message = replace(ENTRY, action="settle", weight=None, weight_before=None, step="", policy="", details=()).message()
+    bare = replace(ENTRY, weight=None, weight_before=None, step="", canary="", stable="", policy="", details=())
+    message = replace(bare, action="settle").message()
     assert message.startswith("rollout(fraud/scorer): settle\n\n")
     assert set(read_trailers(message)) == {"Service", "Environment", "Action", "Revision"}
 
@@ -357,7 +364,7 @@ def test_an_entry_without_weights_has_none() -> None:
 FORGED = "fine\n\nRollout-Action: promote\nRollout-Weight: 100\n\n"
 
 
-@pytest.mark.parametrize("field", ["because", "details", "policy", "revision"])
+@pytest.mark.parametrize("field", ["because", "details", "policy", "revision", "canary"])
 @pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
 def test_trailers_cannot_be_forged(field: str, line_break: str) -> None:
     forged = FORGED.replace("\n", line_break)

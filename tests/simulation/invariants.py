@@ -7,6 +7,7 @@ kept by the import contracts.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from gitops_serving.core import ledger, manifest
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 OURS = "gitops-serving"
 RESTORING = ("abort", "refuse", "retry")
+MEASURED = ("errors", "latency", "breakage")  # how the reasons of aborts begin that rest on evidence
 SILENCE, TIME_OUT = "no evidence", "the rollout took"  # how the reasons of these aborts begin
 
 
@@ -54,6 +56,7 @@ class Watch:
         self.granted: dict[tuple[str, str], int] = {}  # (service, revision) -> weight last applied
         self.seat: dict[str, str] = {}  # service -> the baseline KServe named, by the cluster's name
         self.raced: set[str] = set()  # services that lost their seat in a race and have not got it back
+        self.told: Counter[str] = Counter()  # what happened here, so that a run can say whether its worlds were wild
         self.read = 0  # commits of the log that were looked at
         self.committed()
 
@@ -68,6 +71,8 @@ class Watch:
         """Take in the commits since the last look."""
         repository = self.world.repository
         for logged in repository.log[self.read :]:
+            if logged.author.startswith(OURS):
+                self._count(logged.message)
             for path, (before, after) in logged.files.items():
                 if path.startswith("clusters/") and after is not None:
                     self._manifests(after)
@@ -76,6 +81,15 @@ class Watch:
                 elif path.startswith("rollouts/") and after is not None:
                     self._record(read_record(after, path, "sim"))
         self.read = len(repository.log)
+
+    def _count(self, message: str) -> None:
+        """Count a move of ours, and what an end rests on."""
+        action, reason = ledger.read_trailers(message).get("Action", ""), message.split("\n\n")[1].lower()
+        self.told[action] += 1
+        if action in ("abort", "drop"):
+            rests = {MEASURED: "evidence", (SILENCE,): "silence", (TIME_OUT,): "time"}
+            why = next((word for begins, word in rests.items() if reason.startswith(begins)), "something else")
+            self.told[f"ended by {why}"] += 1
 
     def _manifests(self, source: bytes) -> None:
         for value in _values(source):
@@ -91,7 +105,7 @@ class Watch:
         for rejected in record.rejected:
             if rejected.because.startswith((SILENCE, TIME_OUT)):
                 self.fail("I4", f"{rejected.revision} of {record.service} was rejected unjudged: {rejected.because}")
-            measured = rejected.because.startswith(("errors", "latency"))
+            measured = rejected.because.startswith(MEASURED)
             if measured and rejected.revision not in self.bad:
                 self.fail(
                     "I4", f"{rejected.revision} of {record.service} is healthy, and was rejected: {rejected.because}"
@@ -167,8 +181,10 @@ class Watch:
         if record.canary is not None and owned.label == record.canary.label:
             due = record.canary.weight
         elif owned.label == record.stable.label:
-            empty = served is None or not served.component.rolled
-            due = 0 if record.settling and not empty else 100  # a rebuilt cluster is given stable without a weight
+            component = served.component if served else None
+            empty = component is None or not component.rolled
+            back = served is not None and served.contents.get(served.component.ready) == record.stable.revision
+            due = 0 if record.settling and not empty and not back else 100  # where stable is alone, it needs no weight
         else:
             self.fail("I1", f"label {owned.label} of {service} is not what the record at the head holds")
             return 0
@@ -232,6 +248,10 @@ class Watch:
                 continue
             self._rise(seen)
             self._given_up(seen, seen.situation)
+            outcome = seen.situation.verdict.outcome
+            if seen.situation.rollout.canary is not None:
+                self.told[f"verdict {outcome.value}"] += 1
+                self.told["failing while Git is away"] += outcome is Outcome.FAIL and not landed
             if landed and seen.situation.verdict.outcome is Outcome.FAIL:
                 self._answered(seen)
 

@@ -21,7 +21,7 @@ spec:
   onTimeout: {on_timeout}
   analysis:
     minRequests: 20
-    timing: {{block: 20s, warmUp: 20s, warmUpAfterShift: 10s}}
+    timing: {{block: 30s, warmUp: 20s, warmUpAfterShift: 10s}}
     metrics:
       - {{name: errors, pack: knative/errors, compare: {{tolerance: 20%, atLeast: 5%}}}}
       - {{name: latency, pack: knative/latency, compare: {{tolerance: 50%, atLeast: 100ms}}}}

@@ -3,11 +3,15 @@
 A failing world names its seed; play it again with
 
     make simulate SEED=1234
+
+Worlds in which nothing ever fails prove nothing, so what happened in them is counted,
+shown at the end of the run, and held against a least number.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,18 +28,38 @@ SHARDS = min(WORLDS, 40)
 FIRST = int(os.environ.get("SEED", "0"))
 STEPS = 60  # of the wild part
 ENOUGH = 400  # worlds in which a wrong controller must be found out
+LEAST = {}
 
 
-def play(seed: int) -> None:
+def play(seed: int, forget: float = 0.01) -> World:
     """Play one world; every third has KServe's baseline race in it, every fourth a status that lags."""
-    World(seed, race=0.3 if seed % 3 == 0 else 0.0, lag=0.4 if seed % 4 == 0 else 0.0).run(STEPS)
+    world = World(seed, race=0.3 if seed % 3 == 0 else 0.0, lag=0.4 if seed % 4 == 0 else 0.0, forget=forget)
+    world.run(STEPS)
+    return world
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_every_world_keeps_the_invariants_and_comes_to_rest(shard: int) -> None:
-    for seed in range(FIRST + shard, FIRST + WORLDS, SHARDS):
-        play(seed)
+def test_every_world_keeps_the_invariants_and_comes_to_rest(
+    shard: int, record_property: Callable[[str, object], None]
+) -> None:
+    seeds, told = range(FIRST + shard, FIRST + WORLDS, SHARDS), Counter[str]()
+    for seed in seeds:
+        told += play(seed).watch.told
+    for what, number in sorted(told.items()):
+        record_property(what, number)
+
+    if len(seeds) >= 50:
+        few = {what: told[what] for what, least in LEAST.items() if told[what] < least * len(seeds) / 100}
+        assert not few, "too little happens in these worlds for the invariants to bite"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_is_forgotten_from_tick_to_tick_changes_no_decision(seed: int) -> None:
+    """Evidence that is kept is a cache: without it the same samples are read again, and say the same."""
+    remembered, forgotten = (play(seed, forget).repository.log for forget in (0.0, 0.5))
+
+    assert [logged.message for logged in forgotten] == [logged.message for logged in remembered]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.__name__)

@@ -66,10 +66,11 @@ class SimulatedCrash(BaseException):
 class World:
     """One seeded world.
 
-    ``race``: how often a first apply loses KServe's baseline race; ``lag``: how often status is one look behind.
+    ``race``: how often a first apply loses KServe's baseline race; ``lag``: how often status is one look behind;
+    ``forget``: how often the controller loses what it keeps from tick to tick, of which nothing may come.
     """
 
-    def __init__(self, seed: int, *, race: float = 0.0, lag: float = 0.0) -> None:
+    def __init__(self, seed: int, *, race: float = 0.0, lag: float = 0.0, forget: float = 0.0) -> None:
         self.seed = seed
         self.random = random.Random(seed)
         self.clock = ManualClock()
@@ -88,6 +89,7 @@ class World:
         self.cluster.loading = self._loading
         self.cluster.race = lambda _: self.random.random() < race
         self.cluster.lags = lambda: lag > 0 and self.random.random() < lag
+        self.forget, self.forgets = forget, random.Random(f"what world {seed} forgets")
         self.crashes = 0.0  # chance that the next effect is the process's last
         self.late = False  # whether the process dies after its next append
         self.faults: dict[str, int] = {}  # fault -> steps that it goes on
@@ -191,6 +193,9 @@ class World:
     def _tick(self) -> bool:
         """Tick once; say whether anything was appended."""
         before = self.repository.head.commit
+        if self.forgets.random() < self.forget:
+            self.desk.memory.folded.clear()
+            self.desk.memory.surveys.clear()
         self.repository.after_append = self._late_crash if self.late else None  # people's commits do not crash
         try:
             snapshot = tick(self.desk, self.last)
