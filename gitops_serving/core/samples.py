@@ -51,21 +51,22 @@ def gather(plan: Plan, readings: Mapping[str, Reading], before: Folded | None) -
     # Beyond the last scrape there is only what was there before: that is left for later, unless it is long past.
     last = plan.last if plan.behind else min(plan.last, max(scraped, default=plan.first - 1))
     accounts = {key: account.copy() for key, account in before.accounts.items()}
-    moments = [
-        Moment(t=t, step=step_at(plan.steps, t), pairs={}, gauges={}, edges={}, scraped=index in scraped)
-        for index in range(plan.first, last + 1)
+    moments = {
+        index: Moment(t=t, step=step_at(plan.steps, t), pairs={}, gauges={}, edges={}, scraped=index in scraped)
+        for index in plan.instants
+        if index <= last
         for t in (index * plan.step.total_seconds(),)
-    ]
+    }
     for signal, metrics in _signals(plan):
         account = accounts.setdefault(signal.key, Account(signal.source))
         for index, heard in _heard(plan, signal, readings).items():
-            if plan.first <= index <= last:
-                _put(account, heard, metrics, moments[index - plan.first])
+            if index in moments:
+                _put(account, heard, metrics, moments[index])
     odd = {name: odd for name, signal in plan.signals.items() if (odd := accounts[signal.key].odd)}
     return replace(
         before,
         until=last,
-        evidence=fold(before.evidence, moments),
+        evidence=fold(before.evidence, list(moments.values())),
         accounts=accounts,
         wrong={**odd, **plan.wrong, **_refused(plan, readings)},
     )

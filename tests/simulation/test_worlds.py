@@ -24,11 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WORLDS = int(os.environ.get("WORLDS", "2000"))
-SHARDS = min(WORLDS, 40)
+SHARDS = min(WORLDS, 20)
 FIRST = int(os.environ.get("SEED", "0"))
 STEPS = 60  # of the wild part
 ENOUGH = 400  # worlds in which a wrong controller must be found out
-LEAST = {}
+LEAST = {  # in a hundred worlds: a third of what is usual
+    "promote": 25,
+    "ended by evidence": 15,
+    "ended by silence": 8,
+    "ended by time": 2,
+    "failing while Git is away": 10,
+    "verdict blind": 70,
+    "verdict fail": 30,
+}
 
 
 def play(seed: int, forget: float = 0.01) -> World:
