@@ -104,20 +104,23 @@ class Account:
 
     def hear(self, heard: Heard) -> bool:
         """Count what is told at one instant; tells whether it was understood."""
-        shape: list[object] = [self.edges, *((key, [line for line, _ in told]) for key, told in heard.items())]
-        if shape != self.shape:
+        shape: list[object] = [(key, [line for line, _ in told]) for key, told in heard.items()]
+        news = shape != self.shape
+        if news:
             self.odd, self.shape = complaint(self.source, heard, self.edges), shape
-        if self.source.kind is Kind.GAUGE:
-            return not self.odd
-        for arm in ARMS:
-            told = {part: told for (part, of), told in heard.items() if of == arm}
-            seen = self.pods.get(arm, frozenset())
-            for part, each in told.items():  # all of them tell of the same pods
-                self.books.setdefault((part, arm), Book()).add(each, seen)
-            self.pods[arm] = seen.union([line.pod for each in told.values() for line, _ in each])
+        if self.source.kind is not Kind.GAUGE:
+            for (part, arm), told in heard.items():
+                self.books.setdefault((part, arm), Book()).add(told, self.pods.get(arm, frozenset()))
+        if news:  # else all series are known
+            self._learn(heard)
+        return not self.odd
+
+    def _learn(self, heard: Heard) -> None:
+        """Take note of new pods, of which all queries about a revision tell, and of the buckets."""
+        for (_, arm), told in heard.items():
+            self.pods[arm] = self.pods.get(arm, frozenset()).union(line.pod for line, _ in told)
         if not self.odd and not self.edges and self.source.kind in BUCKETED:
             self.edges = edges_of(self.source.kind, heard.get(("buckets", "stable"), ()))
-        return not self.odd
 
     def pair(self, heard: Heard) -> tuple[Counts | None, Counts | None]:
         """Say what both revisions had counted when this was heard; None: one was not."""

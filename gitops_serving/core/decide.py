@@ -113,8 +113,9 @@ def _admit(seen: Situation) -> Decision:
         return Shift(100, rollout.direct)
     if stopped is None and policy is None:
         stopped = "no valid policy"
-    if stopped is None and seen.verdict.outcome is Outcome.BLIND:
-        stopped = f"{seen.verdict.because}; no rollout starts blind"
+    blind = seen.verdict.because if seen.verdict.outcome is Outcome.BLIND else seen.verdict.blind
+    if stopped is None and blind:
+        stopped = f"{blind}; no rollout starts blind"
     if ready and policy is not None and not stopped:
         return Shift(policy.steps[0].weight, "a new revision was pushed")
     if canary is not None:

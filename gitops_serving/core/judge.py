@@ -13,6 +13,7 @@ Nothing here counts or bets: that is `evidence`.  What follows from a verdict is
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -52,9 +53,9 @@ def judge(
     if WITNESS not in readings:
         return Verdict(Outcome.SILENT, "nothing is measured now")
     evidence = folded.evidence if folded is not None else None
-    if evidence is not None and evidence.failed is not None and policy is not None and folded is not None:
-        return assess(policy, evidence.failed, folded.wrong)
     blind = _blindness(plan, readings, evidence, now)
+    if evidence is not None and evidence.failed is not None and policy is not None and folded is not None:
+        return replace(assess(policy, evidence.failed, folded.wrong), blind=blind or "")
     if blind:
         return Verdict(Outcome.BLIND, blind)
     if policy is None or folded is None or evidence is None:

@@ -97,6 +97,7 @@ class Verdict:
     requests: tuple[float, float] | None = None  # canary's and stable's, since the weight arrived
     e: float = 1.0  # all enforced evidence together
     bound: float = 20.0  # what it takes to abort: one over the budget of false aborts
+    blind: str = ""  # why nothing new can be seen, of a failure that stands all the same
     foresight: str = ""  # what a rollout can see at the present traffic; empty: not known
 
 

@@ -13,7 +13,7 @@ since none starts blind.  A survey finds out beforehand which packs' series are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import lru_cache
 from math import ceil, floor
@@ -122,12 +122,18 @@ class Plan:
     lag: timedelta = LATEST  # how far back the last instant is, so that no scrape can still be missing there
     first: int = 0  # instant of the grid, counted from the origin, that is not folded yet
     last: int = -1  # the last one that can be read
+    every: int = 1  # how many instants from one that is read to the next
     behind: int = 0  # how many more there are than one look may read
     steps: tuple[float, ...] = ()  # seconds after the origin at which each weight was given
     signals: Mapping[str, Signal] = field(default_factory=dict)  # by metric
     wrong: Mapping[str, str] = field(default_factory=dict)  # by metric: why it cannot be read
     terms: Terms | None = None
     key: tuple[object, ...] = ()  # what the evidence is of; another key, other evidence
+
+    @property
+    def instants(self) -> range:
+        """The instants at which counters are read, which are the same in however many portions."""
+        return range(_up(self.first, self.every), self.last + 1, self.every)
 
 
 def plan(
@@ -200,20 +206,20 @@ def written(
     signals = {name: each for name, each in found.items() if isinstance(each, Signal)}
     wrong = {name: each for name, each in found.items() if isinstance(each, str)}
     key = (scene.canary, scene.stable, origin, steps[:1], policy.digest, step, tuple(signals.items()))
-    before = ceil(HISTORY_OF_STABLE / step) if scene.canary else 0
+    block = max(ceil(policy.timing.block / step), 1)
+    before = ceil(HISTORY_OF_STABLE / step / block) * block if scene.canary else 0
     first = folded.until + 1 if folded is not None and folded.key == key else -before
     newest = floor((now - lag(scene.survey) - origin) / step)
-    last = min(newest, first + MOST_POINTS - 1)
-    queries = [_witness(origin + step * min(first, last), origin + step * last, step, scene.survey)]
-    if first <= last:
-        queries += _about(scene, signals, origin, step, (first, last))
-    return Plan(
-        queries=tuple({query.name: query for query in queries}.values()),
+    every, last = 1, min(newest, first + MOST_POINTS - 1)
+    if first < 0:  # what stable was like before; then too, one look a block will do
+        every, last = block, min(newest, -1)
+    asked = Plan(
         origin=origin,
         step=step,
         lag=lag(scene.survey),
         first=first,
         last=last,
+        every=every,
         behind=max(newest - last, 0),
         steps=steps,
         signals=signals,
@@ -221,16 +227,25 @@ def written(
         terms=terms(policy),
         key=key,
     )
+    witness = _witness(origin + step * min(first, last), origin + step * last, step, scene.survey)
+    about = {query.name: query for query in _about(scene, asked)}
+    return replace(asked, queries=(witness, *about.values()))
 
 
-def _about(
-    scene: Scene, signals: Mapping[str, Signal], origin: datetime, step: timedelta, span: tuple[int, int]
-) -> list[Query]:
+def _up(number: int, step: int) -> int:
+    """The next multiple of a step."""
+    return -(-number // step) * step
+
+
+def _about(scene: Scene, asked: Plan) -> list[Query]:
     """Ask about every signal once, for every revision; gauges at wider distances."""
-    queries = []
-    for signal in signals.values():
-        wide = gauge_every(scene.policy, step) if signal.source.kind is Kind.GAUGE else 1
-        begin, end = ceil(span[0] / wide) * wide, floor(span[1] / wide) * wide
+    assert asked.origin is not None
+    origin, step = asked.origin, asked.step
+    arms = ARMS if scene.canary and asked.first >= 0 else ARMS[1:]
+    queries: list[Query] = []
+    for signal in asked.signals.values():
+        wide = gauge_every(scene.policy, step) if signal.source.kind is Kind.GAUGE else asked.every
+        begin, end = _up(asked.first, wide), asked.last // wide * wide
         if begin > end:
             continue
         queries += [
@@ -242,7 +257,7 @@ def _about(
                 step=step * wide,
             )
             for part, template in signal.source.parts.items()
-            for arm in (ARMS if scene.canary else ARMS[1:])
+            for arm in arms
         ]
     return queries
 

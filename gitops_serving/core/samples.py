@@ -63,19 +63,20 @@ def moments(
     # Beyond the last scrape there is only what was there before: that is left for later, unless it is long past.
     last = plan.last if plan.behind else min(plan.last, max(scraped, default=plan.first - 1))
     accounts = {key: account.copy() for key, account in before.accounts.items()}
-    made = [
-        Moment(t=t, step=step_at(plan.steps, t), pairs={}, gauges={}, edges={}, scraped=index in scraped)
-        for index in range(plan.first, last + 1)
+    made = {
+        index: Moment(t=t, step=step_at(plan.steps, t), pairs={}, gauges={}, edges={}, scraped=index in scraped)
+        for index in plan.instants
+        if index <= last
         for t in (index * plan.step.total_seconds(),)
-    ]
+    }
     for signal, metrics in _signals(plan):
         account = accounts.setdefault(signal.key, Account(signal.source))
         for index, heard in _heard(plan, signal, readings).items():
-            if plan.first <= index <= last:
-                _put(account, heard, metrics, made[index - plan.first])
+            if index in made:
+                _put(account, heard, metrics, made[index])
     odd = {name: odd for name, signal in plan.signals.items() if (odd := accounts[signal.key].odd)}
     wrong = {**odd, **plan.wrong, **_refused(plan, readings)}
-    return replace(before, until=last, accounts=accounts, wrong=wrong), made
+    return replace(before, until=last, accounts=accounts, wrong=wrong), list(made.values())
 
 
 def _signals(plan: Plan) -> list[tuple[Signal, list[str]]]:

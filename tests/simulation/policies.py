@@ -20,7 +20,7 @@ spec:
   maxDuration: {max_duration}
   onTimeout: {on_timeout}
   analysis:
-    minRequests: 20
+    minRequests: 40
     timing: {{block: 30s, warmUp: 20s, warmUpAfterShift: 10s}}
     metrics:
       - {{name: errors, pack: knative/errors, compare: {{tolerance: 20%, atLeast: 5%}}}}

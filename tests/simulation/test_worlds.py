@@ -24,11 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WORLDS = int(os.environ.get("WORLDS", "2000"))
-SHARDS = min(WORLDS, 40)
+SHARDS = min(WORLDS, 20)
 FIRST = int(os.environ.get("SEED", "0"))
 STEPS = 60  # of the wild part
 ENOUGH = 400  # worlds in which a wrong controller must be found out
-LEAST = {}
+LEAST = {  # in a hundred worlds: a third of what is usual
+    "promote": 25,
+    "ended by evidence": 15,
+    "ended by silence": 8,
+    "ended by time": 2,
+    "failing while Git is away": 10,
+    "verdict blind": 70,
+    "verdict fail": 30,
+}
 
 
 def play(seed: int, forget: float = 0.01) -> World:
@@ -54,7 +62,7 @@ def test_every_world_keeps_the_invariants_and_comes_to_rest(
         assert not few, "too little happens in these worlds for the invariants to bite"
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_whatever_is_forgotten_from_tick_to_tick_changes_no_decision(seed: int) -> None:
     """Evidence that is kept is a cache: without it the same samples are read again, and say the same."""
     remembered, forgotten = (play(seed, forget).repository.log for forget in (0.0, 0.5))

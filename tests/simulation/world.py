@@ -325,7 +325,11 @@ class World:
         self.repository.push({POLICY_PATH: broken if good else self.policy}, author=PEOPLE, at=self.clock())
 
     def _fault(self) -> None:
-        fault = self.random.choice(("blind", "unscraped", "api", "git", "hook", "webhook", "quiet"))
+        seen = [each.situation.rollout.canary for each in self.last.services if each.situation] if self.last else []
+        if any(canary is not None and canary.revision in self.watch.bad for canary in seen):
+            fault = self.random.choice(("git", "hook", "git", "hook", "blind"))  # at the worst time
+        else:
+            fault = self.random.choice(("blind", "unscraped", "api", "git", "hook", "webhook", "quiet"))
         self.log.append(f"  {fault}")
         self.faults[fault] = self.random.choice((2, 6, 20))
 
