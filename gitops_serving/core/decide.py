@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .model import Canary, Live, Policy, Rollout
 
 UNGUARDED = timedelta(minutes=30)  # how long a canary may stand without a valid policy; a guess
+UNHEARD = timedelta(minutes=1)  # by when status speaks of what was applied, if anything turns at all; a guess
 NOT_THERE = "there is no object yet; the next tick of the controller creates it, or its log says why not"
 
 
@@ -44,7 +45,8 @@ def decide(seen: Situation) -> Decision:
     rollout, live = seen.rollout, seen.live
     stable, canary = rollout.stable, rollout.canary
     if stable is None:
-        same = live.settled and live.latest == live.baseline == rollout.wanted
+        heard = live.unheard is None or seen.now - live.unheard > UNHEARD
+        same = heard and live.settled and live.latest == live.baseline == rollout.wanted
         return Adopt() if same else Wait(_unadopted(seen))
     if canary is not None and canary.weight == 100 and live.known and live.baseline == canary.revision:
         return Promote()

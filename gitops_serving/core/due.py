@@ -17,6 +17,7 @@ from .model import UNREADABLE, Due, Live, Outcome, Owned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from typing import Any
 
     from .model import Canary, Rollout, Stable, Status, Verdict
@@ -49,6 +50,7 @@ def live(rollout: Rollout, status: Status) -> Live:
         settled=at_rest,
         ready=bool(status.created) and status.created == status.ready,
         since=max((t for t in (status.applied, status.turned) if t), default=None),
+        unheard=_unheard(status),
         failure=status.failure,
         names=names,
         shares=shares,
@@ -60,6 +62,13 @@ def live(rollout: Rollout, status: Status) -> Live:
 
 def _sound(value: Mapping[str, Any]) -> bool:
     return isinstance((value.get("spec") or {}).get("predictor"), dict)
+
+
+def _unheard(status: Status) -> datetime | None:
+    """Say when we applied last, if nothing has turned since: without a label nobody knows whose status this is."""
+    if status.applied is None or status.labels.get(status.created) is not None:
+        return None
+    return None if status.turned is not None and status.turned >= status.applied else status.applied
 
 
 def _split(weight: int | None, status: Status) -> dict[str, int]:

@@ -204,6 +204,7 @@ class Live:
     settled: bool = False  # the newest revision is the ready one, and traffic is what the template says
     ready: bool = False  # the newest revision is ready
     since: datetime | None = None  # the later of our last effective apply and of readiness changing
+    unheard: datetime | None = None  # our last apply, where the status may still speak of the manifest before it
     refused: str | None = None  # the server's words, if it refused the last apply of what is due
     failure: str | None = None  # the cluster's words on why the newest revision is not ready
     names: Mapping[str, str] = field(default_factory=dict)  # label or revision -> the cluster's revision name
