@@ -65,10 +65,12 @@ def _sound(value: Mapping[str, Any]) -> bool:
 
 
 def _unheard(status: Status) -> datetime | None:
-    """Say when we applied last, if nothing has turned since: without a label nobody knows whose status this is."""
+    """Say when we replaced what was there, if nothing has turned since: without a label it may be that one's status."""
     if status.applied is None or status.labels.get(status.created) is not None:
         return None
-    return None if status.turned is not None and status.turned >= status.applied else status.applied
+    first = status.born is not None and status.applied <= status.born
+    turned = status.turned is not None and status.turned > status.applied
+    return None if first or turned else status.applied
 
 
 def _split(weight: int | None, status: Status) -> dict[str, int]:

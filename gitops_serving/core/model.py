@@ -370,6 +370,7 @@ class Status:
     traffic: tuple[Share, ...] = ()
     routed: bool = False  # RoutesReady
     labels: Mapping[str, str | None] = field(default_factory=dict)  # revision name -> our label on it
+    born: datetime | None = None  # when the object was made
     applied: datetime | None = None  # our last effective apply
     turned: datetime | None = None  # when readiness last changed
     failure: str | None = None  # why the newest revision is not ready

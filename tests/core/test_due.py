@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -220,10 +221,13 @@ def test_the_cluster_s_names_become_our_revisions() -> None:
     assert (seen.rolled, seen.uid, seen.since, seen.failure) == ("p-1", "uid-1", NOON, "slow")
 
 
+SECOND = timedelta(seconds=1)
 UNLABELLED = {"p-1": None, "p-2": None}
 HEARD: dict[str, tuple[dict[str, Any], bool]] = {
-    "readiness turned after our apply": ({"labels": UNLABELLED, "applied": NOON, "turned": NOON}, True),
+    "readiness turned after our apply": ({"labels": UNLABELLED, "applied": NOON, "turned": NOON + SECOND}, True),
     "readiness turned before our apply": ({"labels": UNLABELLED, "applied": NOON, "turned": NOON - MINUTE}, False),
+    "readiness turned in the second of our apply": ({"labels": UNLABELLED, "applied": NOON, "turned": NOON}, False),
+    "there was nothing before our apply": ({"labels": UNLABELLED, "applied": NOON, "born": NOON, "turned": NOON}, True),
     "nothing has turned yet": ({"labels": UNLABELLED, "applied": NOON}, False),
     "we never applied anything": ({"labels": UNLABELLED, "turned": NOON - MINUTE}, True),
     "the newest revision has our label": ({"applied": NOON, "turned": NOON - MINUTE}, True),

@@ -185,9 +185,13 @@ class Watch:
         self._one_at_a_time(service, served, record.stable.revision)
         if service in self.raced:
             return
+        canary = record.canary  # at 100 for the moment in which stable gets its seat back; ready then, it is aborted
+        reseating = canary is not None and manifest.owned_of(served.manifest) == Owned(100, canary.label)
         for name, percent in component.shares.items():
             content = served.contents[name]
             if not percent or content == record.stable.revision or name == seat:
+                continue
+            if reseating and canary is not None and content == canary.revision:
                 continue
             given = self.granted.get((service, content), 0)
             if percent > given:
