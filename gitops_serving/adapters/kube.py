@@ -238,6 +238,7 @@ def _status(live: Mapping[str, Any], labels: Mapping[str, str | None]) -> Status
         traffic=tuple(_shares(predictor.get("traffic") or ())),
         routed=routes.get("status") == "True",
         labels=labels,
+        born=_instant(born) if (born := live["metadata"].get("creationTimestamp")) else None,
         applied=_applied(live["metadata"]),
         turned=max((_instant(c["lastTransitionTime"]) for c in _turns(conditions)), default=None),
         failure=_failure(status.get("modelStatus") or {}, conditions.get("PredictorReady") or {}),

@@ -14,10 +14,11 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gitops_serving.cli import demo_ending, demo_fleet, demo_place, demo_report, demo_view
-from gitops_serving.cli.demo_stage import Bell, DemoError, Kept, Stopped, end, said, start
+from gitops_serving.cli.demo_stage import LAST_WORDS_LINES, Bell, DemoError, Kept, Stopped, end, said, start
 from gitops_serving.config import Settings
 from gitops_serving.core.errors import GitopsServingError, Unavailable
 from gitops_serving.local import statedir
@@ -36,9 +37,12 @@ if TYPE_CHECKING:
 
     KeeperMaker = Callable[[str, Sequence[str], Path], Keeper]
 
+Found = TypeVar("Found")
+
 UP_SECONDS = 120.0
 STORY_SECONDS = 210.0  # from the first look to the end of both rollouts; a quiet machine needs a third
 LOOK_SECONDS = 0.7
+AWAY_SECONDS = 30.0  # a gateway that was killed is back after one, or after ten where memory is short
 RATE = 30  # requests a second and service
 FLOWING = 3 * RATE  # requests that must have been answered before anything is merged
 STORY = {"scorer": "promoted", "ranker": "aborted"}
@@ -86,6 +90,8 @@ def demo(directory: Path | None, until_stopped: bool = False, *, keeper: KeeperM
         return 128 + stopped.sent
     except (DemoError, demo_fleet.GitError, GitopsServingError, statedir.StateError, OSError) as error:
         print(f"the demonstration failed: {error}\nnothing was left running; see {place / 'logs'}", file=sys.stderr)
+        for name, log in demo_place.logs(place).items():  # a machine that ran it alone keeps no files to look at
+            print(f"\n{name}: {said(log, LAST_WORDS_LINES)}", file=sys.stderr)
         return 1
 
 
@@ -105,7 +111,8 @@ def _tell(stage: Stage, keeper: KeeperMaker, *, until_stopped: bool) -> int:
     _answered(stage, scene, kept, lambda: _counted(watch, last=True) >= demo_report.LEAST_REQUESTS)
     for load in loads:
         end(load)
-    rollouts = [_ended(stage, watch, row, stables[row.service]) for row in rows]
+    sums = [partial(_ended, stage, watch, row, stables[row.service]) for row in rows]
+    rollouts = [_seen(stage, scene, kept, ended) for ended in sums]
     wrong = [each for ended in rollouts for each in demo_report.problems(ended)]
     report = demo_report.document(
         rollouts, wrong=wrong, started=started, now=clock(), kills=kept.kills, restarts=kept.restarts
@@ -162,7 +169,7 @@ def _open(stage: Stage, scene: Scene, keeper: KeeperMaker) -> tuple[Keeper, Watc
     stage.stack.callback(kept.stop)
     environment = demo_fleet.ENVIRONMENT
     settings = Settings(repo=remote, env=(environment,), local_state=scene.state.root, cache_dir=cache / "demo")
-    watch = Watch(settings, environment, scene.where["gatewayAdmin"])
+    watch = Watch(settings, environment, scene.state)
     stage.stack.callback(watch.close)
     return kept, watch
 
@@ -205,15 +212,30 @@ def _watched(
         if time.monotonic() > deadline:
             last = "; ".join(demo_view.line(row) for row in rows) or "nothing could be seen"
             raise DemoError(f"{what} took more than {STORY_SECONDS:g} s; last: {last}")
-        _tend(scene, kept)
         stage.bell.pause(LOOK_SECONDS)
-        try:
-            rows = watch.look()
-        except Unavailable as error:
-            stage.view.say(f"cannot look: {error}")
-            continue
+        rows = _seen(stage, scene, kept, watch.look)
         stage.view.show(rows)
     return rows
+
+
+def _seen(stage: Stage, scene: Scene, kept: Keeper, look: Callable[[], Found]) -> Found:
+    """Look, and look again for a while where somebody does not answer; raises DemoError if that lasts.
+
+    Whoever does not answer may have ended, which is the better thing to say, or be about to come back.
+    """
+    deadline, told = time.monotonic() + AWAY_SECONDS, ""
+    while True:
+        _tend(scene, kept)
+        try:
+            return look()
+        except Unavailable as error:
+            _tend(scene, kept)
+            if time.monotonic() > deadline:
+                raise DemoError(f"for {AWAY_SECONDS:g} s nothing could be seen: {error}") from error
+            if str(error) != told:
+                stage.view.say(f"cannot look, and tries again: {error}")
+            told = str(error)
+        stage.bell.pause(LOOK_SECONDS)
 
 
 def _tend(scene: Scene, kept: Keeper) -> None:
@@ -236,12 +258,7 @@ def _over(rows: Sequence[Row]) -> bool:
 
 def _answered(stage: Stage, scene: Scene, kept: Keeper, enough: Callable[[], bool]) -> None:
     """Wait until enough requests have been answered, and see that everything runs meanwhile."""
-
-    def ask() -> bool:
-        _tend(scene, kept)
-        return enough()
-
-    stage.bell.until(ask, UP_SECONDS, "answering the load")
+    stage.bell.until(lambda: _seen(stage, scene, kept, enough), UP_SECONDS, "answering the load")
 
 
 def _counted(watch: Watch, *, last: bool = False) -> int:

@@ -42,6 +42,16 @@ def prepare(directory: Path | None) -> Path:
     return place
 
 
+def logs(place: Path) -> dict[str, Path]:
+    """Say where those write that everything hangs on, by their names."""
+    state = place / "state/logs"
+    return {
+        "the supervisor": state / "supervisor.log",
+        "the gateway": state / "gateway.log",
+        "the controller": place / "logs/controller.log",
+    }
+
+
 def state_dir(place: Path) -> StateDir:
     """Make the cluster's directory, elsewhere where the path would be too long for its sockets."""
     try:

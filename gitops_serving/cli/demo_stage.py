@@ -27,6 +27,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LOOK_SECONDS = 0.2
 STOP_SECONDS = 60.0  # requests in flight and model servers have their graces
 SAID_LINES = 12
+LAST_WORDS_LINES = 40  # a traceback and what led to it
 
 
 class DemoError(Exception):
@@ -157,7 +158,9 @@ def end(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def said(log: Path) -> str:
+def said(log: Path, most: int = SAID_LINES) -> str:
     """Repeat the last lines of a log."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-SAID_LINES:]
+    if not log.exists():
+        return f"it has no log at {log}"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-most:]
     return f"its last lines, of {log}:\n" + "\n".join(lines) if lines else f"it said nothing in {log}"

@@ -14,9 +14,11 @@ import requests
 from gitops_serving.cli import demo_report
 from gitops_serving.cli.story import message, phase
 from gitops_serving.controller.tick import look
+from gitops_serving.core.errors import Unavailable
 from gitops_serving.core.explain import step_of
 from gitops_serving.core.ledger import record_path
 from gitops_serving.core.measure import Outcome
+from gitops_serving.local import statedir
 from gitops_serving.wiring import Office, clock
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from gitops_serving.cli.history import Told as Move
     from gitops_serving.config import Settings
     from gitops_serving.controller.snapshot import Seen
+    from gitops_serving.local.statedir import StateDir
 
 ADMIN_SECONDS = 5.0
 
@@ -50,9 +53,9 @@ class Row:
 class Watch:
     """Looks at one environment."""
 
-    def __init__(self, settings: Settings, environment: str, admin: str) -> None:
+    def __init__(self, settings: Settings, environment: str, state: StateDir) -> None:
         self._office = Office(settings, environment)
-        self._environment, self._admin = environment, admin
+        self._environment, self._state = environment, state
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy has no business with this machine's own addresses
         self._moves: dict[str, tuple[str, tuple[Move, ...]]] = {}  # by service, with the head they were read at
@@ -65,10 +68,16 @@ class Watch:
         return tuple(self._row(seen, tree.commit, epochs.get(seen.service, [])) for seen in snapshot.services)
 
     def epochs(self) -> dict[str, Any]:
-        """Read the gateway's counts."""
-        answer = self._session.get(f"{self._admin}/counts", timeout=ADMIN_SECONDS)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
+        """Read the gateway's counts, wherever it listens now; raises Unavailable."""
+        admin = statedir.addresses(self._state).get("gatewayAdmin")
+        if not admin:
+            raise Unavailable(f"nobody says where the gateway listens; look at {self._state.supervisor_log}")
+        try:
+            answer = self._session.get(f"{admin}/counts", timeout=ADMIN_SECONDS)
+            answer.raise_for_status()
+            found: dict[str, Any] = answer.json()
+        except requests.RequestException as error:
+            raise Unavailable(f"the gateway at {admin} gives no counts: {error}") from error
         return found
 
     def ended(self, row: Row, *, before: str, expected: str, load: Mapping[str, Any]) -> Ended:

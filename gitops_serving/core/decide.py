@@ -40,8 +40,8 @@ from .model import (
 if TYPE_CHECKING:
     from .model import Canary, Live, Policy, Rollout
 
-ECHO = timedelta(minutes=1)  # in which a status speaks of our apply, even if that changed no template; a guess
 UNGUARDED = timedelta(minutes=30)  # how long a canary may stand without a valid policy; a guess
+UNHEARD = timedelta(minutes=1)  # by when status speaks of what was applied, if anything turns at all; a guess
 NOT_THERE = "there is no object yet; the next tick of the controller creates it, or its log says why not"
 
 
@@ -50,10 +50,9 @@ def decide(seen: Situation) -> Decision:
     rollout, live = seen.rollout, seen.live
     stable, canary = rollout.stable, rollout.canary
     if stable is None:
-        same = live.settled and live.latest == live.baseline == rollout.wanted
-        # Nothing tells an unlabelled revision from the one before it but that readiness turned when it was made.
-        heard = live.echoed or live.since is None or seen.now - live.since >= ECHO
-        return Adopt() if same and heard else Wait(_unadopted(seen))
+        heard = live.unheard is None or seen.now - live.unheard > UNHEARD
+        same = heard and live.settled and live.latest == live.baseline == rollout.wanted
+        return Adopt() if same else Wait(_unadopted(seen))
     if canary is not None and canary.weight == 100 and live.known and live.baseline == canary.revision:
         return Promote()
     if rollout.wanted == stable.revision:

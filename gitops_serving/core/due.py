@@ -18,6 +18,7 @@ from .model import UNREADABLE, Due, Live, Owned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from typing import Any
 
     from .measure import Verdict
@@ -51,7 +52,7 @@ def live(rollout: Rollout, status: Status) -> Live:
         settled=at_rest,
         ready=bool(status.created) and status.created == status.ready,
         since=max((t for t in (status.applied, status.turned) if t), default=None),
-        echoed=status.applied is None or (status.turned is not None and status.turned >= status.applied),
+        unheard=_unheard(status),
         failure=status.failure,
         names=names,
         shares=shares,
@@ -63,6 +64,15 @@ def live(rollout: Rollout, status: Status) -> Live:
 
 def _sound(value: Mapping[str, Any]) -> bool:
     return isinstance((value.get("spec") or {}).get("predictor"), dict)
+
+
+def _unheard(status: Status) -> datetime | None:
+    """Say when we replaced what was there, if nothing has turned since: without a label it may be that one's status."""
+    if status.applied is None or status.labels.get(status.created) is not None:
+        return None
+    first = status.born is not None and status.applied <= status.born
+    turned = status.turned is not None and status.turned > status.applied
+    return None if first or turned else status.applied
 
 
 def _split(weight: int | None, status: Status) -> dict[str, int]:

@@ -23,7 +23,7 @@ REVISION = re.compile(r"[0-9a-f]{12}")
 LABEL = re.compile(r"[0-9a-f]{12}\.[1-9][0-9]{0,8}")  # DIGEST.N
 BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 MOST = 999_999_999  # of any number: as many digits as a label's N may have, and seconds enough for thirty years
-YEARS = range(2000, 9999)  # so that a duration added to an instant is an instant still
+YEARS = range(2000, 9900)  # so that any durations added to an instant make an instant still
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,8 @@ def read_fleet(tree: Files, name: str, now: datetime, shipped: Mapping[str, byte
 def _permitted(rollout: Rollout, environment: Environment | Invalid) -> Rollout | Invalid:
     """Start nothing outside of the namespaces, nor anywhere while nobody can read them; what we began is watched."""
     if isinstance(environment, Invalid):
-        return replace(rollout, outside=True) if rollout.stable else environment
+        asked = rollout.asked if rollout.canary else None
+        return replace(rollout, outside=True, direct=None, asked=asked) if rollout.stable else environment
     if not environment.namespaces or rollout.service.split("/")[0] in environment.namespaces:
         return rollout
     error = _foreign(rollout.service, environment)

@@ -187,7 +187,7 @@ class Live:
     settled: bool = False  # the newest revision is the ready one, and traffic is what the template says
     ready: bool = False  # the newest revision is ready
     since: datetime | None = None  # the later of our last effective apply and of readiness changing
-    echoed: bool = True  # readiness changed since then: what is said of it is not what was said before our apply
+    unheard: datetime | None = None  # our last apply, where the status may still speak of the manifest before it
     refused: str | None = None  # the server's words, if it refused the last apply of what is due
     failure: str | None = None  # the cluster's words on why the newest revision is not ready
     names: Mapping[str, str] = field(default_factory=dict)  # label or revision -> the cluster's revision name
@@ -324,6 +324,7 @@ class Status:
     traffic: tuple[Share, ...] = ()
     routed: bool = False  # RoutesReady
     labels: Mapping[str, str | None] = field(default_factory=dict)  # revision name -> our label on it
+    born: datetime | None = None  # when the object was made
     applied: datetime | None = None  # our last effective apply
     turned: datetime | None = None  # when readiness last changed
     failure: str | None = None  # why the newest revision is not ready

@@ -90,19 +90,18 @@ def _rollout(
     """Make one service of its record and its manifest; an invalid head stops what is new, never the watch."""
     path, head = manifests[0] if manifests else ("", None)
     error = _unfound(record, broken) if head is None else _complaint(record, manifests)
-    rollout = _recorded(record, Place(path, head.number if head else 0), now)
     subject = record.canary.revision if record.canary else head.revision if head else UNREADABLE
     asked = record.asked.what if record.asked and record.asked.revision == subject else None
+    rollout = replace(_recorded(record, Place(path, head.number if head else 0), now), asked=asked)
     if error is not None or head is None:
         error = error or Invalid("no manifest", code="missing")
-        return replace(rollout, invalid=error, asked=asked) if record.stable else error
+        return unread(rollout, error) if record.stable else error
     return replace(
         rollout,
         wanted=head.revision,
         owned=head.owned,
         direct=_direct(record, head.revision, head.document.value),
         documents={**rollout.documents, head.revision: head.document.value},
-        asked=asked,
     )
 
 

@@ -129,6 +129,8 @@ class Traffic:
         return current if current is not None and current.targets == targets else Split(targets)
 
     def _unknown(self, host: str, path: str) -> web.StreamResponse:
+        if self.table is EMPTY:  # it has just started, and clients know it from before
+            return failure(503, "the gateway has not been told yet what it serves; send it again").response
         known = ", ".join(sorted(self.table.services)) or "none yet"
         return failure(
             404,

@@ -36,6 +36,7 @@ class Served:
     labels: dict[str, str | None] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict)  # revision name -> our digest of it
     due: dict[str, datetime] = field(default_factory=dict)  # revision name -> when it becomes ready
+    born: datetime
     applied: datetime
     turned: datetime
 
@@ -96,6 +97,7 @@ class FakeCluster:
             traffic=tuple(Share(t.revision, t.percent, t.latest) for t in component.traffic),
             routed=component.routed,
             labels=dict(served.labels),
+            born=served.born,
             applied=served.applied,
             turned=served.turned,
         )
@@ -119,6 +121,7 @@ class FakeCluster:
                 uid=f"uid-{self._uids}",
                 manifest={},
                 component=Component(name=f"{name}-predictor"),
+                born=now,
                 applied=now,
                 turned=now,
             )

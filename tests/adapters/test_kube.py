@@ -103,6 +103,7 @@ def test_an_object_is_read_whole(stub: Stub, cluster: kube.KubeCluster) -> None:
         traffic=(Share(R2, 10, latest=True), Share(R1, 90), Share(R1, 0)),
         routed=True,
         labels={R1: None, R2: "0123456789ab.2"},
+        born=datetime(2026, 11, 22, 9, 0, tzinfo=UTC),
         applied=datetime(2026, 11, 22, 10, 26, 11, tzinfo=UTC),
         turned=datetime(2026, 11, 22, 10, 27, tzinfo=UTC),
         failure=None,

@@ -215,6 +215,24 @@ def test_a_service_taken_out_of_the_namespaces_is_still_taken_back(burning: Stag
     assert burning.actions()[-1] == "refuse"
 
 
+def test_a_fix_of_the_first_push_is_not_adopted_on_the_status_of_the_first_push(stage: Stage) -> None:
+    """Seed 1044: a status that lagged was taken for the fix's, and the record named a revision that never ran."""
+    stage.cluster.loading = lambda _: None
+    stage.cluster.lags = lambda: True
+    stage.tick()
+    (served,) = stage.cluster.services.values()
+    served.due["scorer-predictor-00001"] = stage.clock() + timedelta(seconds=5)
+    stage.pass_by(10)  # the first one is ready, and nobody was told of it
+    stage.push("two")
+    for _ in range(3):
+        stage.tick()
+        stage.pass_by(5)
+    stage.cluster.lags = lambda: False
+    stage.pass_by(120)
+    assert seen(stage.tick()).decision == Wait("the cluster is not at rest yet")
+    assert stage.actions() == []
+
+
 def test_a_canary_is_watched_while_nobody_can_read_the_environment(stage: Stage) -> None:
     stage.on_trial("two")
     stage.repository.push({ENVIRONMENT_PATH: b"{{"})

@@ -125,6 +125,14 @@ RULES: dict[str, tuple[Situation, Decision]] = {
         with_live(NEW, baseline="?"),
         Wait("the cluster is not at rest yet"),
     ),
+    "nothing is adopted on a status that may be that of the manifest before": (
+        with_live(NEW, unheard=NEW.now - MINUTE),
+        Wait("the cluster is not at rest yet"),
+    ),
+    "a status that never turns is believed after a minute": (
+        with_live(NEW, unheard=NEW.now - MINUTE - timedelta(seconds=1)),
+        Adopt(),
+    ),
     "what differs from git is out of sync": (
         with_live(NEW, content="v0", latest="?", created="?"),
         Wait("out of sync: the cluster runs something else than Git holds; push what it runs, or delete it there"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from gitops_serving.core.due import arrived, brake, due, live, owes, restored
 from gitops_serving.core.measure import Outcome, Verdict
 from gitops_serving.core.model import Live, Owned, Rollout, Share, Situation, Stable, Status
 
-from .situations import AT_REST, HEALTHY, IDLE, NOON, UNKNOWN, quick, situations, trials, with_live
+from .situations import AT_REST, HEALTHY, IDLE, MINUTE, NOON, UNKNOWN, quick, situations, trials, with_live
 from .trees import ONE, SCORER, TWO, V1, V2, on_trial, owning, record, scorer, tree, value
 
 if TYPE_CHECKING:
@@ -219,6 +220,25 @@ def test_the_cluster_s_names_become_our_revisions() -> None:
     assert seen.shares == {"p-2": 5, "p-1": 95}
     assert seen.names == {LABEL: "p-2", V1: "p-1"}
     assert (seen.rolled, seen.uid, seen.since, seen.failure) == ("p-1", "uid-1", NOON, "slow")
+
+
+SECOND = timedelta(seconds=1)
+UNLABELLED = {"p-1": None, "p-2": None}
+HEARD: dict[str, tuple[dict[str, Any], bool]] = {
+    "readiness turned after our apply": ({"labels": UNLABELLED, "applied": NOON, "turned": NOON + SECOND}, True),
+    "readiness turned before our apply": ({"labels": UNLABELLED, "applied": NOON, "turned": NOON - MINUTE}, False),
+    "readiness turned in the second of our apply": ({"labels": UNLABELLED, "applied": NOON, "turned": NOON}, False),
+    "there was nothing before our apply": ({"labels": UNLABELLED, "applied": NOON, "born": NOON, "turned": NOON}, True),
+    "nothing has turned yet": ({"labels": UNLABELLED, "applied": NOON}, False),
+    "we never applied anything": ({"labels": UNLABELLED, "turned": NOON - MINUTE}, True),
+    "the newest revision has our label": ({"applied": NOON, "turned": NOON - MINUTE}, True),
+}
+
+
+@pytest.mark.parametrize("case", HEARD)
+def test_a_status_may_be_that_of_the_manifest_before_our_last_apply(case: str) -> None:
+    fields, heard = HEARD[case]
+    assert live(ADOPTED, status(value(TWO), **fields)).unheard == (None if heard else NOON)
 
 
 def test_a_cluster_that_does_not_answer_is_not_known() -> None:

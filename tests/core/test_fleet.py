@@ -229,6 +229,10 @@ def test_an_unreadable_environment_starts_nothing_new(broken: bytes) -> None:
     watched = read_fleet(tree(ONE, record(), clusters__demo__cluster=broken), "demo", NOON).rollouts[SCORER]
     assert isinstance(watched, Rollout)
     assert (watched.wanted, watched.outside) == (revision(ONE), True)
+    asked = record(asked=Asked(Request.PROMOTE, revision(TWO), "Ann", NOON), previous=revision(TWO))
+    waiting = read_fleet(tree(TWO, asked, clusters__demo__cluster=broken), "demo", NOON).rollouts[SCORER]
+    assert isinstance(waiting, Rollout)
+    assert (waiting.direct, waiting.asked) == (None, None)
 
 
 def test_a_service_taken_out_of_our_namespaces_is_watched_and_nothing_new_of_it_begins() -> None:

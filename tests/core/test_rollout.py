@@ -366,6 +366,15 @@ def test_a_request_counts_for_the_revision_that_it_names() -> None:
     assert asked(Request.PROMOTE, V2, ONE, record()) is None
 
 
+def test_a_request_for_a_head_that_is_not_valid_any_more_waits_for_it() -> None:
+    """Promote was asked for, then the file was made unfit: it would have given all traffic to nobody knows what."""
+    asked = record(asked=Asked(Request.PROMOTE, V2, "Ann", NOON))
+    shared = TWO.replace("predictor:", "predictor: &p") + "x: *p\n"
+    for of in (tree(shared, asked), tree(TWO, asked, clusters__demo__fraud__copy=TWO.encode())):
+        assert scorer(of).invalid is not None
+        assert (scorer(of).wanted, scorer(of).asked) == ("?", None)
+
+
 def test_the_previous_revision_needs_no_trial() -> None:
     assert scorer(tree(TWO, record(previous=V2))).direct == "it was stable before"
     assert scorer(tree(TWO, record(previous=V3))).direct is None

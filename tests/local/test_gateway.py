@@ -110,6 +110,7 @@ async def test_a_request_and_its_answer_pass_unchanged(state: Path) -> None:
 @in_loop
 async def test_an_unknown_address_is_a_404_that_says_what_to_do(state: Path) -> None:
     async with gateway(state) as gate:
+        assert (await gate.get(f"{gate.data}/serving/fraud/typo/v1/models"))[0] == 503  # nobody knows any address yet
         await gate.put(table({}, {}))
         async with gate.client.get(f"{gate.data}/serving/fraud/typo/v1/models") as response:
             assert response.status == 404

@@ -206,22 +206,29 @@ class Watch:
         self._one_at_a_time(service, served, record.stable.revision)
         if service in self.raced:
             return
+        canary = record.canary  # at 100 for the moment in which stable gets its seat back; ready then, it is aborted
+        reseating = canary is not None and manifest.owned_of(served.manifest) == Owned(100, canary.label)
         for name, percent in component.shares.items():
             content = served.contents[name]
             if not percent or content == record.stable.revision or name == seat:
+                continue
+            if reseating and canary is not None and content == canary.revision:
                 continue
             given = self.granted.get((service, content), 0)
             if percent > given:
                 self.fail("I5", f"{name} ({content}) of {service} gets {percent}%, was given {given}%")
 
     def _one_at_a_time(self, service: str, served: Served, stable: str) -> None:
-        """I9: beside stable one revision has traffic, and while a seat is lost the one that KServe fell back to."""
+        """I9: beside stable one revision has traffic, and one more that KServe itself seated unseen.
+
+        It does where it loses a race, and where its status lags: who took over is not known to have done so yet.
+        """
         live = [name for name, percent in served.component.shares.items() if percent]
         others = {(served.contents[name], served.labels[name]) for name in live if served.contents[name] != stable}
         for content, label in others:
             if (service, content, label) not in self.committed_texts:
                 self.fail("I1", f"{content} with label {label} of {service} serves, and is in no commit")
-        if len(others) > (2 if service in self.raced else 1):
+        if len(others) > (2 if service in self.raced or self.world.lags else 1):
             self.fail("I9", f"{sorted(map(str, others))} of {service} serve beside stable {stable}")
 
     def lost(self) -> None:

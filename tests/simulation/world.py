@@ -88,8 +88,9 @@ class World:
         self.metrics = FakeMetrics()
         self.cluster.loading = self._loading
         self.cluster.race = lambda _: self.random.random() < race
-        self.cluster.lags = lambda: lag > 0 and self.random.random() < lag
         self.forget, self.forgets = forget, random.Random(f"what world {seed} forgets")
+        self.lags = lag > 0
+        self.cluster.lags = lambda: self.lags and self.random.random() < lag
         self.crashes = 0.0  # chance that the next effect is the process's last
         self.late = False  # whether the process dies after its next append
         self.faults: dict[str, int] = {}  # fault -> steps that it goes on
