@@ -33,9 +33,8 @@ class Counts:
         """The increment from one value of a counter to this one; a decrease is a restart."""
         if self.requests < before.requests:
             return self
-        return Counts(
-            self.requests - before.requests, tuple(now - then for now, then in zip(self.bad, before.bad, strict=True))
-        )
+        bad = tuple([now - then for now, then in zip(self.bad, before.bad, strict=True)])
+        return Counts(self.requests - before.requests, bad)
 
     @property
     def sane(self) -> Counts:
@@ -76,7 +75,7 @@ class Cutter:
     seen: float = 0.0  # requests of stable since then
     start: float | None = None  # when the present block opened; None: none is open
     sums: tuple[Counts, Counts] | None = None  # of the present block so far, the canary's and stable's
-    whole: Block | None = None  # the present block up to the last look at which both answered
+    whole: tuple[float, Counts, Counts] | None = None  # the last look at which both had answered, and the sums by then
 
     def take(self, t: float, step: int, canary: Counts | None, stable: Counts | None) -> tuple[Cutter, list[Block]]:
         """Look at both counters at an instant; None: the scrape was lost.  Returns the blocks that closed."""
@@ -84,18 +83,20 @@ class Cutter:
         sums, seen = _gained(cutter, canary, stable)
         start, whole = cutter.start, cutter.whole
         if stable is not None and (canary is not None or step == HISTORY):
-            if start is None:
+            if start is None or sums is None:
                 opens = step == HISTORY or t >= cutter.opens
             else:
-                assert sums is not None
-                whole = _whole(step, (start, t), sums) or whole
+                served = sums[1].requests >= 1 and (step == HISTORY or sums[0].requests >= 1)
+                whole = (t, *sums) if served else whole
                 opens = whole is not None and t - start >= self.timings.block
-                closed = [*closed, whole] if opens and whole is not None else closed
+                closed = [*closed, *_block(step, start, whole)] if opens else closed
             if opens:
                 nothing = _none(stable)
                 start, sums, whole = t, (nothing, nothing), None
-        after = replace(
-            cutter,
+        after = Cutter(
+            timings=cutter.timings,
+            step=step,
+            opens=cutter.opens,
             canary=canary or cutter.canary,
             stable=stable or cutter.stable,
             first=t if cutter.first is None and stable is not None else cutter.first,
@@ -131,19 +132,18 @@ def _since(now: Counts | None, before: Counts | None) -> Counts | None:
     return now if now is None or before is None else now.since(before)
 
 
-def _whole(step: int, span: tuple[float, float], sums: tuple[Counts, Counts]) -> Block | None:
-    """Make a block of what was summed up; None: one of the two has served nothing."""
-    canary, stable = sums
-    if stable.requests < 1 or (canary.requests < 1 and step != HISTORY):
-        return None
-    return Block(step=step, start=span[0], end=span[1], canary=canary.sane, stable=stable.sane)
+def _block(step: int, start: float | None, whole: tuple[float, Counts, Counts] | None) -> list[Block]:
+    """Make a block of what was summed up; none, where one of the two has served nothing."""
+    if start is None or whole is None:
+        return []
+    end, canary, stable = whole
+    return [Block(step=step, start=start, end=end, canary=canary.sane, stable=stable.sane)]
 
 
 def _rest(cutter: Cutter) -> list[Block]:
     """Close what the step leaves behind, where it is long enough to be worth its place."""
-    whole = cutter.whole
-    enough = whole is not None and whole.end - whole.start >= cutter.timings.block / 2
-    return [whole] if whole is not None and enough else []
+    found = _block(cutter.step, cutter.start, cutter.whole)
+    return [block for block in found if block.end - block.start >= cutter.timings.block / 2]
 
 
 def _none(like: Counts) -> Counts:

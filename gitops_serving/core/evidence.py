@@ -187,16 +187,20 @@ def _after(evidence: Evidence, moment: Moment) -> Evidence:
     news = cut.news or gross is not evidence.gross
     if moment.gauges and served is not None and moment.t >= evidence.opens:
         news = _gauged(evidence, moment, served, cut) or news
-    after = replace(
-        evidence,
+    after = Evidence(
+        terms=evidence.terms,
         t=moment.t,
+        step=evidence.step,
+        opens=evidence.opens,
         served=served,
         scraped=moment.t if moment.scraped else evidence.scraped,
+        quiet=evidence.quiet,
         cutters=cut.cutters,
         tracks=cut.tracks,
         tallies=cut.tallies,
         gross=gross,
         looked=looked,
+        failed=evidence.failed,
     )
     failed, quiet = after.failed, after.quiet
     if failed is None and news and after.total >= after.terms.bound:

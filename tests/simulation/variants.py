@@ -195,7 +195,7 @@ WRONG: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, ...]] = {
     head_applied_to_an_empty_cluster: ("I2", "I5"),
     admitting_while_a_rejected_revision_is_latest_ready: ("I1", "I5"),
     apply_before_append: ("I1",),
-    starting_the_next_before_the_last_is_written_down: ("I9",),
+    starting_the_next_before_the_last_is_written_down: ("I9", "I1"),
     readiness_not_tied_to_the_label: ("I5", "I8"),
     exhaustion_promotes: ("I3",),
     time_runs_out_unseen: ("I4",),
