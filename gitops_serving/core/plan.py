@@ -147,7 +147,7 @@ def plan(
         return Plan(queries=(_witness(now, now, USUAL, survey),))
     if canary is None:
         scene = Scene(service=rollout.service, policy=policy, survey=survey, stable=live.rolled)
-        return written(scene, now - lag(survey) - HISTORY_OF_STABLE, (), now=now)
+        return written(scene, now - lag(survey) + grid(policy, survey), (), now=now)  # as if it began just now
     name = live.names.get(canary.label)
     if name is None or canary.weight == 100:
         return Plan(queries=(_witness(now, now, USUAL, survey),))
@@ -200,18 +200,16 @@ def written(
     """Write the queries about one or two revisions, from where the folding has got to."""
     policy = scene.policy
     step = grid(policy, scene.survey)
-    if not scene.canary:  # of stable alone, one look a block will do
-        step = max(step, policy.timing.block)
     found = scene.signals
     signals = {name: each for name, each in found.items() if isinstance(each, Signal)}
     wrong = {name: each for name, each in found.items() if isinstance(each, str)}
     key = (scene.canary, scene.stable, origin, steps[:1], policy.digest, step, tuple(signals.items()))
     block = max(ceil(policy.timing.block / step), 1)
-    before = ceil(HISTORY_OF_STABLE / step / block) * block if scene.canary else 0
+    before = ceil(HISTORY_OF_STABLE / step / block) * block
     first = folded.until + 1 if folded is not None and folded.key == key else -before
     newest = floor((now - lag(scene.survey) - origin) / step)
     every, last = 1, min(newest, first + MOST_POINTS - 1)
-    if first < 0:  # what stable was like before; then too, one look a block will do
+    if first < 0:  # of stable alone, one look a block will do
         every, last = block, min(newest, -1)
     asked = Plan(
         origin=origin,

@@ -157,7 +157,13 @@ def _filled(gap: Gap, values: Mapping[str, str]) -> str:
         return value
     if gap.operator.endswith("~"):
         value = _REGEX_SIGN.sub(r"\\\g<0>", value)
-    return "".join(_escaped(sign, gap.quote) for sign in value)
+    return _quoted(value, gap.quote)
+
+
+@lru_cache(maxsize=CACHED)
+def _quoted(value: str, quote: str) -> str:
+    """Escape a value for its quotes; the same few names are asked about at every look."""
+    return "".join(_escaped(sign, quote) for sign in value)
 
 
 def _escaped(sign: str, quote: str) -> str:

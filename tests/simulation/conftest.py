@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import pytest
+
+from gitops_serving.core.yamltext import documents, edit
+
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsed_once() -> Iterator[None]:
+    """Scan each text once: worlds read the same few again and again, and what is scanned never changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "parse", lru_cache(maxsize=256)(documents.parse))
+        patch.setattr(edit, "parse", documents.parse)
+        yield
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
