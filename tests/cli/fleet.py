@@ -43,7 +43,7 @@ spec:
   patience: 6m
   analysis:
     minRequests: 20
-    timing: {block: 10s, warmUp: 10s, warmUpAfterShift: 10s}
+    timing: {block: 10s, warmUp: 5s, warmUpAfterShift: 5s}
     metrics:
       - {name: errors, pack: knative/errors, compare: {tolerance: 20%, atLeast: 5%}}
       - {name: latency, pack: knative/latency, compare: {tolerance: 50%, atLeast: 100ms}}
