@@ -124,9 +124,11 @@ class PrometheusMetrics:
         """Sort what went wrong: a wrong query is silence, all else leaves us blind."""
         match error:
             case _WrongQueryError():
-                return Reading(cause=f"Prometheus cannot evaluate the query ({error}); correct its expression")
+                cause = f"Prometheus cannot evaluate the query ({error}); correct its expression"
+                return Reading(cause=cause, wrong=True)
             case _TooMuchError():
-                return Reading(cause=f"the answer is too large ({error}); sum over fewer labels or take a longer step")
+                cause = f"the answer is too large ({error}); match fewer series"
+                return Reading(cause=cause, wrong=True)
             case _AnsweredError():
                 what = f"answered {error}"
             case requests.Timeout() | urllib3.exceptions.TimeoutError():

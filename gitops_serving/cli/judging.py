@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from gitops_serving.core.model import Policy
 
-LONGEST_LINE = 1 << 20  # characters; a sample has some hundreds
+LONGEST_LINE = 1 << 20  # bytes; a sample has some hundreds
 
 
-def judge(policy: str, lines: Iterable[str], out: TextIO) -> int:
+def judge(policy: str, lines: Iterable[bytes], out: TextIO) -> int:
     """Judge what comes, line by line; raises Invalid at the first line that is none of the judge's."""
     judging = Judging(read(policy))
     if judging.left_out:
@@ -59,12 +59,12 @@ def read(policy: str) -> Policy:
         ) from None
 
 
-def _message(line: str) -> dict[str, object]:
+def _message(line: bytes) -> dict[str, object]:
     if len(line) > LONGEST_LINE:
         raise Invalid("the line is too long", code="limits", remedy="send one sample a line")
     try:
         message = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Invalid(f"this is no JSON: {error}", code="message", remedy="send one JSON object a line") from None
     if not isinstance(message, dict):
         raise Invalid("this is JSON, and no object", code="message", remedy="send one JSON object a line")
@@ -76,7 +76,7 @@ def from_stdin(policy: str, *, jsonl: bool) -> int:
     if not jsonl:
         raise Invalid("judge needs --jsonl", code="usage", remedy="samples are read as JSON, one object a line")
     try:
-        return judge(policy, sys.stdin, sys.stdout)
+        return judge(policy, sys.stdin.buffer, sys.stdout)
     except BrokenPipeError:
         sys.stderr.close()
         return codes.OK

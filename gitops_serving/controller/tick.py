@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from gitops_serving.core.decide import decide
 from gitops_serving.core.due import brake, due, live, owes
-from gitops_serving.core.errors import Denied, Invalid, Refused, Unavailable
+from gitops_serving.core.errors import Denied, Invalid, Refused, Unavailable, joined
 from gitops_serving.core.fleet import Fleet, policy_of, read_fleet
 from gitops_serving.core.measure import Outcome, Verdict
 from gitops_serving.core.model import Live, Policy, Rollout, Situation, Wait
 from gitops_serving.core.propose import fold
 
 from .snapshot import Seen, Snapshot
-from .weigh import Memory, weigh
+from .weigh import Memory, Weighed, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -105,7 +105,7 @@ def _gather(desk: Desk, fleet: Fleet, rollout: Rollout, now: datetime, *, owing:
         gate=str(rollout.invalid) if rollout.invalid else None,
         environment=desk.environment,
     )
-    wrong = policy if isinstance(policy, Invalid) else None
+    wrong = policy if isinstance(policy, Invalid) else _misread(policy, weighed)
     return Seen(
         service=rollout.service,
         situation=situation,
@@ -115,6 +115,17 @@ def _gather(desk: Desk, fleet: Fleet, rollout: Rollout, now: datetime, *, owing:
         evidence=weighed.folded.evidence if weighed.folded else None,
         invalid=rollout.invalid or wrong,
     )
+
+
+def _misread(policy: Policy, weighed: Weighed) -> Invalid | None:
+    """Say which metrics hold everything up because they cannot be read; a source that is not there may yet come."""
+    unread = weighed.folded.wrong if weighed.folded is not None else {}
+    found = [
+        Invalid(f"metric {metric.name}: {unread[metric.name]}", code="query", path=policy.path)
+        for metric in policy.metrics
+        if metric.enforced and metric.name in unread and metric.name not in weighed.plan.wrong
+    ]
+    return joined(found) if found else None
 
 
 def settle(desk: Desk, rollout: Rollout, seen: Live, verdict: Verdict) -> Live:

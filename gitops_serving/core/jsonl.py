@@ -8,7 +8,7 @@ latency can be judged; whatever else it asks is said to be missing, and holds no
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -58,22 +58,23 @@ class Judging:
 
     def _after(self, evidence: Evidence, sample: Mapping[str, Any]) -> Evidence:
         """Fold one sample."""
-        t, step = _number(sample, "t"), sample.get("step", HISTORY)
+        t, step = _finite(sample.get("t"), "t"), sample.get("step", HISTORY)
         if isinstance(step, bool) or not isinstance(step, int) or step < HISTORY:
             raise _wrong("step is no whole number from -1 on")
         if t <= evidence.t:
             raise _wrong(f"t is {t:g}, which is not after {evidence.t:g}")
         edges = _edges(sample.get("le", ()))
+        if edges and self._edges and edges != self._edges:
+            raise _wrong("le is not what it was before in this run, and other buckets cannot be compared")
         self._edges = self._edges or edges
         canary, stable = (_arm(sample, arm, edges) for arm in ("canary", "baseline"))
-        pairs = {}
+        moment = Moment(t=t, step=step)
         for metric in self.policy.metrics:
-            if metric.kind is Kind.COUNTER:
-                pairs[metric.name] = (canary and canary[0], stable and stable[0])
-            elif edges == self._edges and edges:  # other buckets than before cannot be compared
-                pairs[metric.name] = (canary and canary[1], stable and stable[1])
-        known = {metric.name: edges for metric in self.policy.metrics if metric.kind is Kind.HISTOGRAM and edges}
-        return fold(evidence, [Moment(t=t, step=step, pairs=pairs, edges=known)])
+            row = 0 if metric.kind is Kind.COUNTER else 1
+            moment.pairs[metric.name] = (canary and canary[row], stable and stable[row])
+            if metric.kind is Kind.HISTOGRAM and edges:
+                moment.edges[metric.name] = tuple(edge for edge in edges if edge > 0)
+        return fold(evidence, [moment])
 
     def _verdict(self) -> dict[str, Any]:
         evidence = self._evidence.failed or self._evidence
@@ -99,20 +100,29 @@ def _readable(policy: Policy) -> tuple[Policy, tuple[str, ...]]:
     return replace(policy, metrics=tuple(kept)), left_out
 
 
-def _arm(sample: Mapping[str, Any], arm: str, edges: tuple[float, ...]) -> tuple[Counts, Counts] | None:
+def _arm(sample: Mapping[str, Any], arm: str, edges: tuple[float, ...]) -> tuple[Counts | None, Counts | None] | None:
     """Read one revision's counters as errors and as requests beyond each edge; None: the scrape was lost."""
     told = sample.get(arm)
     if told is None:
         return None
     if not isinstance(told, dict):
         raise _wrong(f"{arm} is neither counters nor null")
-    requests, errors = _number(told, "requests"), _number(told, "errors")
+    errors = Counts(_count(told.get("requests"), "requests", arm), (_count(told.get("errors"), "errors", arm),))
     buckets = told.get("buckets", [])
     if not isinstance(buckets, list) or (buckets and len(buckets) != len(edges) + 1):
         raise _wrong(f"{arm} needs one bucket more than there are edges in le, the last being +Inf")
-    counts = [_finite(each, f"a bucket of {arm}") for each in buckets]
-    beyond = tuple(counts[-1] - each for each in counts[:-1]) if counts else (0.0,) * len(edges)
-    return Counts(requests, (errors,)), Counts(counts[-1] if counts else 0.0, beyond)
+    counts = [_count(each, "a bucket", arm) for each in buckets]
+    if any(later < earlier for earlier, later in pairwise(counts)):
+        raise _wrong(f"the buckets of {arm} fall, and each counts what is in the ones before it too")
+    beyond = tuple(counts[-1] - count for edge, count in zip(edges, counts, strict=False) if edge > 0)
+    return errors, Counts(counts[-1], beyond) if counts and edges else None
+
+
+def _count(value: Any, what: str, arm: str) -> float:
+    count = _finite(value, f"{what} of {arm}")
+    if count < 0:
+        raise _wrong(f"{what} of {arm} is below 0")
+    return count
 
 
 def _edges(told: Any) -> tuple[float, ...]:
@@ -124,14 +134,10 @@ def _edges(told: Any) -> tuple[float, ...]:
     return edges
 
 
-def _number(told: Mapping[str, Any], key: str) -> float:
-    return _finite(told.get(key), key)
-
-
 def _finite(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _wrong(f"{what} is no number")
-    return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
+        return float(value)
+    raise _wrong(f"{what} is no number")
 
 
 def _wrong(why: str) -> Invalid:

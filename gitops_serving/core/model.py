@@ -57,6 +57,7 @@ class Policy:
     """Steps, metrics and limits, as a file in Git says them."""
 
     name: str = ""
+    path: str = ""  # of its file
     digest: str = ""
     steps: tuple[Step, ...]  # weights rise
     ready_within: timedelta  # how long a canary may take to become ready

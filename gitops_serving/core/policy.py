@@ -49,6 +49,7 @@ def read_policy(source: bytes, path: str) -> Policy:
     false_abort = optional(analysis, "falseAbort")
     policy = Policy(
         name=fields.name(needed(fields.metadata(root), "name", "add a name for environments to refer to")),
+        path=path,
         digest=hashlib.sha256(source).hexdigest()[:8],
         steps=_steps(spec),
         ready_within=fields.span(optional(spec, "readyWithin"), READY_WITHIN),
