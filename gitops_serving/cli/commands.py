@@ -97,9 +97,9 @@ def judge(
         str, typer.Option("--policy", metavar="FILE", help="A policy's file, or the name of a shipped one.")
     ] = "standard",
 ) -> None:
-    """Judge samples from standard input, without a cluster.
+    """Judge samples from standard input.
 
-    One JSON object a line: a start begins afresh, a sample adds the cumulative counters of both revisions.  Each
+    No cluster is needed.  One JSON object a line: a start begins afresh, a sample adds the cumulative counters of both revisions.  Each
     sample that asks for an answer gets one, in a line of its own: verdict (pass, fail or inconclusive), because, and
     e, the evidence.  docs/judging.md shows the form.
     """
