@@ -61,7 +61,7 @@ def survey_queries(policy: Policy, service: str, start: datetime, now: datetime)
     Both are asked of the rollout's start, where no scrape can be missing any more, so that the answer is the same
     whoever asks and when; a source may also have come since.
     """
-    start -= LATEST
+    start = min(start, now) - LATEST  # a damaged record may hold any instant
     counts = {_interval(window): f"max(count_over_time(up[{_seconds(window)}]))" for window, _ in WINDOWS}
     found = [Query(name=name, expression=each, start=start, end=start, step=USUAL) for name, each in counts.items()]
     return (

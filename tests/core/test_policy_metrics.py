@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.measure import Kind, Metric, Source
 from gitops_serving.core.policy import read_policy
-from gitops_serving.core.policy_metrics import PLACEHOLDERS
+from gitops_serving.core.template import OF_COUNTERS as OF_MATCHERS
 
 from .situations import quick
 
@@ -35,7 +35,7 @@ spec:
       - {{name: it, {rest}}}
 {more}"""
 BESIDE = "      - {name: beside, pack: errors, limit: {max: 1%}}\n"  # one that decides, where the other does not
-QUERY = 'sum(scored{revision="{{ revision }}"})'
+QUERY = 'scored{revision="{{ revision }}"}'
 OWN = f"query: '{QUERY}'"
 
 
@@ -232,13 +232,14 @@ RULES = {
     "pack: x, compare: {tolerance: 1%, atLeast: 3}, limit: {max: 5s}": ("unit", "limit.max is a time, and compare"),
     f"query: '', {LIMIT}": ("range", "query cannot be ''; write one PromQL expression"),
     f"query: [a], {LIMIT}": ("type", "query is a list, not a text"),
-    f"query: up, {LIMIT}": (
+    f"query: up, {LIMIT}": ("template", 'query: no label tells revisions apart; match one of them with "{{ revision'),
+    f"query: '{QUERY} + {{{{ revison }}}}', {LIMIT}": (
         "template",
-        "query speaks of no revision: {{ revision }} is missing; known are {{ revision",
+        "query: {{ revison }} is unknown; write {{ revision",
     ),
-    f"query: '{{{{ revison }}}}', {LIMIT}": ("template", "query has an unknown placeholder 'revison'"),
-    f"query: '{QUERY} {{{{ window', {LIMIT}": ("template", "has a placeholder that is not closed"),
-    f"{OWN}, kind: counter, total: up, limit: {{max: 1%}}": ("template", "total speaks of no revision"),
+    f"query: '{QUERY} {{{{ window', {LIMIT}": ("template", "query: a placeholder is not closed; write it like"),
+    f"query: 'sum({QUERY})', kind: histogram, {LIMIT}": ("template", "query: counters are put together, so that a"),
+    f"{OWN}, kind: counter, total: up, limit: {{max: 1%}}": ("template", "total: no label tells revisions apart"),
     "pack: x, limit: {max: 1}, enforce: 'no'": ("type", "enforce is 'no'; write true or false"),
     "pack: x, limit: {max: 1}, delay: 5": ("type", "delay is 5, not a duration"),
     "pack: x, limit: {max: 1}, delay: 30m": (
@@ -265,7 +266,7 @@ def test_a_metric_with_several_mistakes_hears_of_all_of_them() -> None:
 
 
 @quick
-@given(st.lists(st.sampled_from([*PLACEHOLDERS, "revision"]), max_size=4), st.sampled_from(["{{%s}}", "{{ %s }}"]))
+@given(st.lists(st.sampled_from(OF_MATCHERS), max_size=4), st.sampled_from(["{{%s}}", "{{ %s }}"]))
 def test_known_placeholders_may_stand_anywhere_as_often_as_one_likes(names: list[str], written: str) -> None:
-    query = " + ".join([QUERY, *(written % name for name in names)])
+    query = " + ".join([QUERY, *(f'up{{a="{written % name}"}}' for name in names)])
     assert metric(f"query: '{query}', {LIMIT}").sources[0].parts == {"value": query}
