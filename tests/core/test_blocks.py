@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gitops_serving.core.blocks import HISTORY, Block, Counts, Cutter, Timings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TIMINGS = Timings(block=30, warm_up=60, warm_up_after_shift=30)
 Look = tuple[float, int, Counts | None, Counts | None]
@@ -17,7 +21,7 @@ def counts(requests: float, bad: float = 0.0) -> Counts:
     return Counts(requests, (bad,))
 
 
-def cut(looks: list[Look]) -> list[Block]:
+def cut(looks: Sequence[Look]) -> list[Block]:
     cutter, closed = Cutter(timings=TIMINGS), []
     for t, step, canary, stable in looks:
         cutter, blocks = cutter.take(t, step, canary, stable)

@@ -233,7 +233,10 @@ RULES = {
     f"query: '', {LIMIT}": ("range", "query cannot be ''; write one PromQL expression"),
     f"query: [a], {LIMIT}": ("type", "query is a list, not a text"),
     f"query: up, {LIMIT}": ("template", 'query: no label tells revisions apart; match one of them with "{{ revision'),
-    f"query: '{QUERY} + {{{{ revison }}}}', {LIMIT}": ("template", "query: {{ revison }} is unknown; write {{ revision"),
+    f"query: '{QUERY} + {{{{ revison }}}}', {LIMIT}": (
+        "template",
+        "query: {{ revison }} is unknown; write {{ revision",
+    ),
     f"query: '{QUERY} {{{{ window', {LIMIT}": ("template", "query: a placeholder is not closed; write it like"),
     f"query: 'sum({QUERY})', kind: histogram, {LIMIT}": ("template", "query: counters are put together, so that a"),
     f"{OWN}, kind: counter, total: up, limit: {{max: 1%}}": ("template", "total: no label tells revisions apart"),
