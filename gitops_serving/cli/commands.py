@@ -97,11 +97,11 @@ def judge(
         str, typer.Option("--policy", metavar="FILE", help="A policy's file, or the name of a shipped one.")
     ] = "standard",
 ) -> None:
-    """Judge samples from standard input.
+    """Judge samples, without a cluster.
 
-    No cluster is needed.  One JSON object a line: a start begins afresh, a sample adds the cumulative counters of both revisions.  Each
-    sample that asks for an answer gets one, in a line of its own: verdict (pass, fail or inconclusive), because, and
-    e, the evidence.  docs/judging.md shows the form.
+    Standard input holds one JSON object a line: a start begins afresh, a sample adds the cumulative counters of both
+    revisions.  Each sample that asks for an answer gets one, in a line of its own: verdict (pass, fail or
+    inconclusive), because, and e, the evidence.  docs/judging.md shows the form.
     """
     from .judging import from_stdin
 

@@ -225,7 +225,7 @@ def _asked(query: Query, readings: Mapping[str, Reading]) -> Node:
         gave = f"gave {_gist(query, reading)}"
     warned = tuple(Node(f"Prometheus warns: {warning}") for warning in (reading.warnings if reading else ()))
     every = f"from {query.start:%H:%M:%S} every {query.step.total_seconds():g} s"
-    return Node(f"{query.name} {gave}", (Node(f"{query.expression}  ({every})"), *warned))
+    return Node(f"{query.name} {gave}", (Node(f"{query.expression} ({every})"), *warned))
 
 
 def _gist(query: Query, reading: Reading) -> str:

@@ -100,7 +100,7 @@ def _surveyed(
         known = None
     if known is not None and known.at <= now < known.at + FRESH:
         return known.survey
-    readings = metrics.read(survey_queries(policy, rollout.service, start or now, now))
+    readings = metrics.read(survey_queries(policy, rollout.service, min(start or now, now), now))
     blind = next((reading for reading in readings.values() if reading.blind), None)
     if blind is not None:
         return known.survey if known is not None else blind

@@ -41,7 +41,7 @@ LATEST = timedelta(seconds=10)  # Prometheus's usual time-out: until then a scra
 USUAL = timedelta(seconds=15)  # between two scrapes, where nothing tells
 INTERVALS = tuple(timedelta(seconds=s) for s in (1, 2, 5, 10, 15, 20, 30, 60))  # that people choose
 WINDOWS = (  # in which scrapes are counted, with how many are enough to tell: a young Prometheus has no long past
-    (timedelta(seconds=10), 5),
+    (timedelta(seconds=10), 3),
     (timedelta(minutes=1), 3),
     (timedelta(minutes=5), 1),
 )

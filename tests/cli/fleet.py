@@ -43,7 +43,7 @@ spec:
   patience: 6m
   analysis:
     minRequests: 20
-    timing: {block: 20s, warmUp: 20s, warmUpAfterShift: 10s}
+    timing: {block: 10s, warmUp: 5s, warmUpAfterShift: 5s}
     metrics:
       - {name: errors, pack: knative/errors, compare: {tolerance: 20%, atLeast: 5%}}
       - {name: latency, pack: knative/latency, compare: {tolerance: 50%, atLeast: 100ms}}
@@ -135,7 +135,7 @@ class Fleet:
             self.cluster.advance()
             for served in self.cluster.services.values():
                 for revision, percent in served.component.shares.items():
-                    served_requests = 100.0 * percent / 100
+                    served_requests = 200.0 * percent / 100
                     self.metrics.serve(revision, served_requests, served_requests * (bad if percent <= 50 else 0))
             self.metrics.scrape(self.clock())
 

@@ -32,21 +32,30 @@ fraud/scorer in demo: Stepping
   stable 6274500b7907 (scorer-predictor-00001)
   canary 1380e3f160b2: weight 10% by the record, 10% live, step 1/2, since 2026-01-01T12:00:30Z
   traffic: scorer-predictor-00002 10%, scorer-predictor-00001 90%
-  requests since the weight arrived: canary 20, stable 180
+  requests judged at this weight: canary 20, stable 180
   verdict pass
-    pass: errors 0% of 20 requests (stable 0%, limit 5.00%)
-    pass: latency 50 ms of 20 requests (stable 50 ms, limit 174 ms)
-  queries, 2026-01-01T12:00:50Z to 2026-01-01T12:01:20Z, every 20 s
-    scraped gave 1 series, 2 samples
-      max(count_over_time(up[40s]))
-    errors/canary gave 2 series, 4 samples: 2xx +20, 5xx +0
-      revision_request_count{{namespace_name="fraud",revision_name="scorer-predictor-00002"}}
-    errors/stable gave 2 series, 4 samples: 2xx +180, 5xx +0
-      revision_request_count{{namespace_name="fraud",revision_name="scorer-predictor-00001"}}
-    latency/canary gave 4 series, 8 samples: 20 requests
-      revision_request_latencies_bucket{{namespace_name="fraud",revision_name="scorer-predictor-00002"}}
-    latency/stable gave 4 series, 8 samples: 180 requests
-      revision_request_latencies_bucket{{namespace_name="fraud",revision_name="scorer-predictor-00001"}}
+    pass: errors 0% of 20 requests, stable 0% of 180 (up to 5.00% is allowed); evidence 0.57
+    pass: latency p99 50 ms of 20 requests, stable 50 ms of 180 (up to 174 ms is allowed); evidence 0.87
+    evidence altogether 0.62; 20 ends a rollout
+  queries, up to 2026-01-01T12:01:09Z
+    scraped gave 1 series, 14 samples
+      max(count_over_time(up[120s])) (from 12:00:30 every 3 s)
+    knative/errors/total/canary gave 2 series, 20 samples: +40
+      revision_request_count{{namespace_name="fraud",revision_name="scorer-predictor-00002"}} (from 12:00:30 every 3 s)
+    knative/errors/total/stable gave 2 series, 28 samples: +540
+      revision_request_count{{namespace_name="fraud",revision_name="scorer-predictor-00001"}} (from 12:00:30 every 3 s)
+    knative/errors/bad/canary gave 1 series, 10 samples: +0
+      revision_request_count{{namespace_name="fraud",revision_name="scorer-predictor-00002",response_code_class="5xx"}}\
+ (from 12:00:30 every 3 s)
+    knative/errors/bad/stable gave 1 series, 14 samples: +0
+      revision_request_count{{namespace_name="fraud",revision_name="scorer-predictor-00001",response_code_class="5xx"}}\
+ (from 12:00:30 every 3 s)
+    knative/latency/buckets/canary gave 4 series, 40 samples: +40
+      revision_request_latencies_bucket{{namespace_name="fraud",revision_name="scorer-predictor-00002"}}\
+ (from 12:00:30 every 3 s)
+    knative/latency/buckets/stable gave 4 series, 56 samples: +540
+      revision_request_latencies_bucket{{namespace_name="fraud",revision_name="scorer-predictor-00001"}}\
+ (from 12:00:30 every 3 s)
   seen at 2026-01-01T12:01:20Z, at commit {commit}
 """
     )
@@ -107,8 +116,8 @@ def test_a_service_without_evidence_says_how_long_it_may_stay_so(fleet: Fleet) -
     lines = heads(fleet.run("explain", "scorer").out)
 
     assert (
-        "  now: Errors: 0 of 20 requests needed of the canary (no series); "
-        "latency: 0 of 20 requests needed of the canary (no series)." in lines
+        "  now: Errors: 0 of 20 requests needed of the canary at this weight; "
+        "latency: 0 of 20 requests needed of the canary at this weight." in lines
     )
     assert "  next: the weight rises to 50% as soon as the verdict is pass; " in "\n".join(lines)
     assert "of the 360 s until an abort" in "\n".join(lines)

@@ -153,7 +153,7 @@ def test_machines_get_json_and_yaml_of_the_same_values(fleet: Fleet) -> None:
     assert item["weight"] == {"recorded": 10, "live": 10}
     assert item["verdict"]["outcome"] == "pass"
     assert item["nextChange"] == "2026-01-01T12:01:30Z"
-    assert [query["name"] for query in item["queries"]][:2] == ["scraped", "errors/canary"]
+    assert [query["name"] for query in item["queries"]][:2] == ["scraped", "knative/errors/total/canary"]
 
 
 def test_several_environments_have_a_column_and_one_that_cannot_be_reached_hides_no_other(
