@@ -7,6 +7,7 @@ once, so that another process can hold a conversation with it.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,6 @@ def from_stdin(policy: str, *, jsonl: bool) -> int:
         raise Invalid("judge needs --jsonl", code="usage", remedy="samples are read as JSON, one object a line")
     try:
         return judge(policy, sys.stdin.buffer, sys.stdout)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # nobody listens any more, and what is left in the buffer must not be tried again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return codes.OK

@@ -79,7 +79,7 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
         words = _timed(track, tally.canary, tally.stable, (canary, stable, limit), guilty=guilty)
     because = f"{metric.name}{words if words.startswith(':') else ' ' + words}{_bounded(metric, track)}"
     if canary is not None or isinstance(track, Drift):
-        because += f"; evidence {short(e)}" + (", which smells" if lack == "smells" else "")
+        because += f"; evidence {short(e)}" + (", which smells" if lack == "smells" and not guilty else "")
     return Measurement(
         metric=metric.name,
         outcome=outcome,
