@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WORLDS = int(os.environ.get("WORLDS", "2000"))
 SHARDS = min(WORLDS, 20)
 FIRST = int(os.environ.get("SEED", "0"))
-STEPS = 60  # of the wild part
+STEPS = 50  # of the wild part
 ENOUGH = 400  # worlds in which a wrong controller must be found out
 LEAST = {  # in a hundred worlds: a third of what is usual
     "promote": 25,
