@@ -67,7 +67,9 @@ def weigh(
     """Gather the evidence about one service and judge it; what is far behind is read in several portions."""
     survey = _surveyed(metrics, memory, rollout, policy, now)
     if isinstance(survey, Reading):
-        return Weighed(Plan(), {}, None, Verdict(Outcome.BLIND, survey.cause))
+        asked = Plan(queries=survey_queries(policy, rollout.service, now, now) if policy else ())
+        silence = {query.name: survey for query in asked.queries}
+        return Weighed(asked, silence, None, Verdict(Outcome.BLIND, survey.cause))
     folded = memory.folded.get(rollout.service)
     for _ in range(PORTIONS):
         planned = plan(rollout, policy, live, survey, now=now, folded=folded)

@@ -312,8 +312,11 @@ def lag(survey: Survey) -> timedelta:
 
 
 def lookback(step: timedelta, survey: Survey) -> timedelta:
-    """Say how long a scrape goes on being seen by the witness: twice the time to the next, and ten seconds at least."""
-    return max(step * 2, survey.interval * 2, timedelta(seconds=10))
+    """Say how long a scrape goes on being seen by the witness: half as long again as the next one takes to come.
+
+    It must not be longer: what is seen after the last scrape of an outage would count as the canary's silence.
+    """
+    return max(step, survey.interval) * 3 / 2
 
 
 def _witness(start: datetime, end: datetime, step: timedelta, survey: Survey) -> Query:

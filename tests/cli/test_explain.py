@@ -39,7 +39,7 @@ fraud/scorer in demo: Stepping
     evidence altogether 0.62; 20 ends a rollout
   queries, up to 2026-01-01T12:01:09Z
     scraped gave 1 series, 14 samples
-      max(count_over_time(up[120s])) (from 12:00:30 every 3 s)
+      max(count_over_time(up[90s])) (from 12:00:30 every 3 s)
     knative/errors/total/canary gave 2 series, 20 samples: +40
       revision_request_count{{namespace_name="fraud",revision_name="scorer-predictor-00002"}} (from 12:00:30 every 3 s)
     knative/errors/total/stable gave 2 series, 28 samples: +540
