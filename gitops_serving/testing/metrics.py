@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gitops_serving.core.measure import Reading, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from gitops_serving.core.measure import Query
@@ -26,14 +26,16 @@ Counters = dict[str, float]  # label value -> counter
 
 
 class FakeMetrics:
-    """Counters per metric and revision, scraped on demand.
+    """Counters per metric and revision, scraped on demand; read by the queries of the shipped pack ``knative``.
 
-    ``blind``: why Prometheus does not answer.  ``counters[metric][revision]`` holds a counter for each value of
-    the metric's own label: ``response_code_class`` for counts, ``le`` for buckets.
+    ``refuses``: what Prometheus has against an expression, if anything.  ``blind``: why Prometheus does not answer.
+    ``counters[metric][revision]`` holds a counter for each value of the metric's own label: ``response_code_class``
+    for counts, ``le`` for buckets.
     """
 
     def __init__(self) -> None:
         self.blind: str | None = None
+        self.refuses: Callable[[str], str | None] = lambda _: None
         self.counters: dict[str, dict[str, Counters]] = {"revision_request_count": {}, "revision_request_latencies": {}}
         self.reads = 0
         self._scrapes: list[float] = []
@@ -69,6 +71,8 @@ class FakeMetrics:
         return {query.name: self._answer(query) for query in queries}
 
     def _answer(self, query: Query) -> Reading:
+        if (words := self.refuses(query.expression)) is not None:
+            return Reading(cause=words, wrong=True)
         points = _points(query)
         if (counted := SCRAPES.fullmatch(query.expression)) is not None:
             found = self._scraped(points, float(counted["seconds"]))

@@ -171,7 +171,7 @@ def test_a_query_that_prometheus_calls_wrong_is_silence_and_names_the_error(
 ) -> None:
     stub.answer = replying(status, complaint(kind, words))
     reading = read_one(metrics)
-    assert not reading.blind
+    assert (reading.blind, reading.wrong) == (False, True)
     assert words in reading.cause
     assert "correct" in reading.cause
 
@@ -267,7 +267,7 @@ def test_an_address_that_is_none_is_blindness_too() -> None:
 def test_an_answer_with_too_many_points_is_refused_and_is_no_blindness(stub: Stub, metrics: PrometheusMetrics) -> None:
     stub.answer = replying(200, matrix(({}, [(float(number), "1") for number in range(1001)])))
     reading = read_one(metrics)
-    assert (reading.series, reading.blind) == ((), False)
+    assert (reading.series, reading.blind, reading.wrong) == ((), False, True)
     assert "1001 points" in reading.cause
 
 
@@ -285,7 +285,7 @@ def test_an_answer_with_too_many_bytes_is_not_read_to_its_end(
 ) -> None:
     stub.answer = behaviour
     reading = read_one(metrics)
-    assert (reading.series, reading.blind) == ((), False)
+    assert (reading.series, reading.blind, reading.wrong) == ((), False, True)
     assert "too large" in reading.cause
     assert "100000 are allowed" in reading.cause or "more than 100000" in reading.cause
 

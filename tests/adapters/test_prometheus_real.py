@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gitops_serving.adapters.prometheus import PrometheusMetrics
-from gitops_serving.core.measure import Query, Reading
+from gitops_serving.core.measure import Kind, Metric, Outcome, Query, Reading, Source
 from gitops_serving.local import prometheus_binary
 from tests.contract.stub import Call, await_that, serve
+from tests.controller.answers import weighed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,10 +123,28 @@ def test_real_silences_have_causes_and_are_not_blind(scraped: Server) -> None:
         absent = _now(metrics, "no_such_metric")
         nan = _now(metrics, "demo_nan")
     assert [each.blind for each in (wrong, matching, absent, nan)] == [False] * 4
+    assert [each.wrong for each in (wrong, matching, absent, nan)] == [True, True, False, False]
     assert "parse error" in wrong.cause
     assert "execution" in matching.cause
     assert "no_such_metric" in absent.cause
     assert "NaN" in nan.cause
+
+
+def test_a_metric_that_a_real_prometheus_rejects_holds_its_rollout_with_prometheus_s_words(scraped: Server) -> None:
+    parts = {
+        "total": 'demo_requests_total{revision="{{ revision }}"}',
+        "bad": 'demo_requests_total{revision="{{ revision }}"',
+    }
+    metric = Metric(name="errors", sources=(Source(kind=Kind.COUNTER, parts=parts),), tolerance=0.2)
+    now = datetime.now(UTC)  # noqa: TID251 - a real server has a real clock
+    with _reader(scraped) as metrics:
+        # It is young: what it scraped just now is what it scraped so long ago that no scrape can be missing.
+        young = timedelta(seconds=15)
+        verdict = weighed(metrics, 60, metric, started=now - timedelta(seconds=60), skew=young).verdict
+    assert verdict.outcome is Outcome.SILENT
+    assert verdict.silent_for == timedelta()
+    assert "errors: Prometheus cannot evaluate the query (bad_data: " in verdict.because
+    assert "parse error" in verdict.because
 
 
 def test_a_killed_prometheus_blinds_and_its_return_heals(scraped: Server) -> None:

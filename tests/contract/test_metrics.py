@@ -36,6 +36,7 @@ class World:
 
     metrics: Metrics
     scrape: Callable[[Mapping[str, Sequence[float]]], None]  # each revision's counter at the points of the grid
+    refuse: Callable[[str], None]  # from now on every query is wrong, for this reason
     darken: Callable[[], None]  # from now on nothing answers
 
 
@@ -55,11 +56,14 @@ def adapter_on_a_stub() -> Iterator[World]:
 
     with serve(answer) as stub:
 
+        def refuse(words: str) -> None:
+            stub.answer = replying(400, {"status": "error", "errorType": "bad_data", "error": words})
+
         def darken() -> None:
             stub.answer = replying(503, "the proxy has lost its server", "text/plain")
 
         metrics = PrometheusMetrics(stub.url, timeout_seconds=5.0)
-        yield World(metrics, scrape, darken)
+        yield World(metrics, scrape, refuse, darken)
         metrics.close()
 
 
@@ -74,10 +78,13 @@ def fake() -> Iterator[World]:
                 metrics.serve(revision, requests=totals[number] - before, bad=0)
             metrics.scrape(at)
 
+    def refuse(words: str) -> None:
+        metrics.refuses = lambda _: words
+
     def darken() -> None:
         metrics.blind = "nobody is there"
 
-    yield World(metrics, scrape, darken)
+    yield World(metrics, scrape, refuse, darken)
 
 
 WORLDS = [adapter_on_a_stub, fake]
@@ -109,7 +116,15 @@ def test_no_series_is_a_silence_with_a_cause_and_not_blindness(world: World) -> 
     reading = world.metrics.read([query("nobody", "a")])["a"]
     assert reading.series == ()
     assert reading.cause
-    assert not reading.blind
+    assert (reading.blind, reading.wrong) == (False, False)
+
+
+def test_a_query_that_is_wrong_is_told_from_one_without_an_answer_in_prometheus_s_words(world: World) -> None:
+    world.scrape({"iris-00001": [1.0, 2.0, 3.0, 4.0]})
+    world.refuse("invalid parameter: parse error")
+    reading = world.metrics.read([query("iris-00001", "a")])["a"]
+    assert (reading.series, reading.blind, reading.wrong) == ((), False, True)
+    assert "invalid parameter: parse error" in reading.cause
 
 
 def test_when_nothing_answers_every_query_is_blind_with_a_cause(world: World) -> None:
