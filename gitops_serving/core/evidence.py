@@ -181,7 +181,8 @@ def _after(evidence: Evidence, moment: Moment) -> Evidence:
         evidence = _stepped(evidence, moment)
     served = evidence.served
     if served is None and moment.step != HISTORY and _answered(moment):
-        served = moment.t
+        served = moment.t  # until now it was starting, which is no silence
+        evidence = replace(evidence, opens=served + evidence.terms.timings.warm_up, quiet=0.0)
     gross, looked = _looked(evidence, moment, served)
     cut = _cut(evidence, moment, HISTORY if served is None else moment.step)
     news = cut.news or gross is not evidence.gross

@@ -22,7 +22,7 @@ from gitops_serving.core.evidence import (
 )
 from gitops_serving.core.tracks import CAP, Gauge, Margin
 
-from .moments import DRIFT, EDGES, ERRORS, LATENCY, LIMIT, SCORE, both, folded, gauges, steady, terms
+from .moments import DRIFT, EDGES, ERRORS, LATENCY, LIMIT, SCORE, TIMINGS, both, folded, gauges, steady, terms
 from .situations import quick
 
 BAD, GOOD = (2.0, 0.4), (18.0, 0.001)
@@ -298,3 +298,15 @@ def test_no_block_multiplies_a_metric_s_evidence_by_more_than_the_cap(bad: list[
         moment = Moment(t=60.0 + 30 * number, step=0, pairs={"errors": (canary, Counts(2700.0 * (number + 1), (2.0,)))})
         evidence = fold(evidence, [moment])
         assert value(evidence, "errors") <= CAP * max(before, 1) * (1 + 1e-9)
+
+
+def test_the_time_in_which_a_canary_starts_is_no_silence() -> None:
+    """On a slow machine all patience was spent before the canary had been asked anything."""
+    nobody, late = Counts(0.0, (0.0,)), 400.0
+    looks = [
+        replace(m, pairs={"errors": (nobody if m.t < late else m.pairs["errors"][0], m.pairs["errors"][1])})
+        for m in steady(ERRORS)
+    ]
+    started = folded([m for m in looks if m.t <= late], ERRORS)
+    assert (started.served, started.quiet, started.opens) == (late, 0.0, late + TIMINGS.warm_up)
+    assert folded([m for m in looks if m.t < late], ERRORS).quiet > 0  # until then it may be one that nobody asks

@@ -38,9 +38,9 @@ NAME = "scorer"
 SERVICE = f"{demo_fleet.NAMESPACE}/{NAME}"
 STEPS = (20, 40, 60)
 DWELL_SECONDS = 8  # a busy machine must have seen a step, and done something to it, before it is over
-PATIENCE_SECONDS = 8  # with the canary's silence; blindness must not be taken for it
+PATIENCE_SECONDS = 12  # with the canary's silence; blindness must not be taken for it
 RATE = 25  # requests a second: five of them reach the canary at its first weight
-WAIT_SECONDS = 60.0  # for anything; a quiet machine needs a tenth
+WAIT_SECONDS = 90.0  # for anything; a quiet machine needs a tenth
 COMMAND_SECONDS = 60.0
 
 CLUSTER = f"""\
