@@ -32,7 +32,7 @@ def policy_of(seed: int) -> bytes:
     """Draw what a world's policy does when patience or time is over, and when that is."""
     drawn = random.Random(f"the policy of world {seed}")
     text = POLICY.format(
-        patience=drawn.choice(("2m", "6m")),
+        patience=drawn.choice(("90s", "6m")),  # forty requests at the first weight take a hundred seconds
         on_silence=drawn.choice(("abort", "hold")),
         max_duration=drawn.choice(("4m", "10m", "6h")),
         on_timeout=drawn.choice(("abort", "hold")),

@@ -31,7 +31,7 @@ ENOUGH = 400  # worlds in which a wrong controller must be found out
 LEAST = {  # in a hundred worlds: a third of what is usual
     "promote": 25,
     "ended by evidence": 15,
-    "ended by silence": 8,
+    "ended by silence": 3,
     "ended by time": 2,
     "failing while Git is away": 10,
     "verdict blind": 70,
