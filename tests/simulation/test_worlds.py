@@ -33,7 +33,7 @@ LEAST = {  # in a hundred worlds: a third of what is usual
     "ended by evidence": 15,
     "ended by silence": 3,
     "ended by time": 2,
-    "failing while Git is away": 10,
+    "failing while Git is away": 1,  # counted by the tick, and so in heaps
     "verdict blind": 70,
     "verdict fail": 30,
 }
