@@ -96,7 +96,7 @@ def connect(found: Addresses) -> tuple[Cluster, Metrics, Callable[[], None]]:
     from .adapters import kube, prometheus
 
     cluster = kube.connect(found.kubeconfig, found.context)
-    metrics = prometheus.PrometheusMetrics(found.prometheus, found.timeout_seconds)
+    metrics = prometheus.PrometheusMetrics(found.prometheus, found.timeout_seconds, clock=clock)
 
     def close() -> None:
         cluster.close()

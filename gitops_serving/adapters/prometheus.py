@@ -25,6 +25,9 @@ import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
@@ -38,12 +41,13 @@ from requests.adapters import HTTPAdapter
 from gitops_serving.core.measure import Reading, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
+    from datetime import datetime, timedelta
 
     from gitops_serving.core.measure import Query
 
-_PARALLEL = 4  # a guess: enough to hide the round trips, too few to be a load
+_PARALLEL = 4  # queries of one read, a guess: enough to hide the round trips; so eight services at once ask 32
 _GRACE_SECONDS = 1.0  # on top of one call's time-out, for queries that waited for a free thread
 _CHUNK = 64 * 1024
 _WORDS = 300  # of a server's message that are worth repeating
@@ -54,61 +58,59 @@ class PrometheusMetrics:
     """Range queries in parallel, every one bounded in time and size.
 
     ``timeout_seconds`` bounds one call; a whole ``read`` takes at most a second more.  ``url`` may carry a user and
-    a password: they are used and never shown.
+    a password: they are used and never shown.  ``clock`` is ours, which Prometheus's is compared with; None: it is not.
     """
 
     def __init__(
-        self, url: str, timeout_seconds: float = 5.0, *, max_bytes: int = 8 * 1024 * 1024, max_points: int = 100_000
+        self,
+        url: str,
+        timeout_seconds: float = 5.0,
+        *,
+        max_bytes: int = 8 * 1024 * 1024,
+        max_points: int = 100_000,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._where = _shown(url)
         self._timeout_seconds = timeout_seconds
-        self._max_bytes = max_bytes
         self._max_points = max_points
-        self._heard = threading.local()  # the warnings of the call that this thread makes: the library drops them
-        self._line = _Line()
-        self._session = requests.Session()
-        self._session.hooks["response"] = [self._receive]
-        self._session.trust_env = not _is_loopback(url)  # nothing for this machine goes through a proxy
-        self._prometheus = PrometheusConnect(url=url.rstrip("/"), session=self._session, timeout=timeout_seconds)
-        # After the library, which mounts a transport of its own that repeats a query up to three times.
-        self._session.mount(url.rstrip("/"), self._line)
+        self._open = partial(_Door, url, timeout_seconds, max_bytes, clock)
+        self._free: list[_Door] = []  # of earlier reads, with their connections
+        self._lock = threading.Lock()
 
     def read(self, queries: Sequence[Query]) -> Mapping[str, Reading]:
         """Answer every query by its name.  Never raises: a silence is a reading with a cause."""
+        with self._lock:
+            door = self._free.pop() if self._free else None
+        door = door or self._open()  # each read has its own, so that what is cut here is nobody else's
         threads = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="prometheus")
         late: set[Future[Reading]] = set()
         try:
-            asked = {query.name: threads.submit(self._ask, query) for query in queries}
+            asked = {query.name: threads.submit(self._ask, door, query) for query in queries}
             _, late = wait(asked.values(), timeout=self._timeout_seconds + _GRACE_SECONDS)
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
             if late:
-                self._line.cut()
+                door.cut()
+        if not late:
+            with self._lock:
+                self._free.append(door)
         return {name: self._late() if future in late else self._settle(future) for name, future in asked.items()}
 
     def close(self) -> None:
         """Give the connections back."""
-        self._session.close()
+        with self._lock:
+            for door in self._free:
+                door.close()
+            self._free.clear()
 
-    def _ask(self, query: Query) -> Reading:
+    def _ask(self, door: _Door, query: Query) -> Reading:
         """Put one query and read its answer; raises what the libraries raise."""
-        self._heard.warnings = ()
-        answer = self._prometheus.custom_query_range(
-            query.expression,
-            query.start,
-            query.end,
-            str(query.step.total_seconds()),
-            params={
-                "start": query.start.timestamp(),  # the library rounds both to whole seconds, and moves the grid
-                "end": query.end.timestamp(),
-                "timeout": f"{self._timeout_seconds * 0.8:.3f}",  # Prometheus gives up first, and says so
-            },
-        )
+        answer, heard = door.ask(query)
         points = sum(len(each.get("values", ())) for each in answer)
         if points > self._max_points:
             raise _TooMuchError(f"{points} points, and {self._max_points} are allowed")
         series = tuple(_series(answer))
-        return Reading(series, "" if series else _nothing(query, answer), warnings=self._heard.warnings)
+        return Reading(series, "" if series else _nothing(query, answer), warnings=heard.warnings, skew=heard.skew)
 
     def _settle(self, future: Future[Reading]) -> Reading:
         """Take what a call returned, or say why it returned nothing."""
@@ -125,10 +127,10 @@ class PrometheusMetrics:
         match error:
             case _WrongQueryError():
                 cause = f"Prometheus cannot evaluate the query ({error}); correct its expression"
-                return Reading(cause=cause, wrong=True)
+                return Reading(cause=cause, wrong=True, heavy=_TOO_MUCH_WORK in str(error))
             case _TooMuchError():
                 cause = f"the answer is too large ({error}); match fewer series"
-                return Reading(cause=cause, wrong=True)
+                return Reading(cause=cause, wrong=True, heavy=True)
             case _AnsweredError():
                 what = f"answered {error}"
             case requests.Timeout() | urllib3.exceptions.TimeoutError():
@@ -141,6 +143,55 @@ class PrometheusMetrics:
                 what = f"sent something that is no answer of its API ({type(error).__name__})"
         return Reading(cause=f"Prometheus at {self._where} {what}; {_LOOK}", blind=True)
 
+
+@dataclass(slots=True)
+class _Heard:
+    """What came beside an answer."""
+
+    warnings: tuple[str, ...] = ()
+    skew: timedelta | None = None
+
+
+class _Door:
+    """The library with a session of its own: bounded, never repeating, and to be cut off as a whole."""
+
+    def __init__(self, url: str, timeout_seconds: float, max_bytes: int, clock: Callable[[], datetime] | None) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._heard = threading.local()  # beside the answer to this thread's call: the library drops it
+        self._line = _Line()
+        self._session = requests.Session()
+        self._session.hooks["response"] = [self._receive]
+        self._session.trust_env = not _is_loopback(url)  # nothing for this machine goes through a proxy
+        self._prometheus = PrometheusConnect(url=url.rstrip("/"), session=self._session, timeout=timeout_seconds)
+        # After the library, which mounts a transport of its own that repeats a query up to three times.
+        self._session.mount(url.rstrip("/"), self._line)
+
+    def ask(self, query: Query) -> tuple[Sequence[Mapping[str, Any]], _Heard]:
+        """Put one query; raises what the libraries raise."""
+        self._heard.now = _Heard()
+        answer = self._prometheus.custom_query_range(
+            query.expression,
+            query.start,
+            query.end,
+            str(query.step.total_seconds()),
+            params={
+                "start": query.start.timestamp(),  # the library rounds both to whole seconds, and moves the grid
+                "end": query.end.timestamp(),
+                "timeout": f"{self._timeout_seconds * 0.8:.3f}",  # Prometheus gives up first, and says so
+            },
+        )
+        return answer, self._heard.now
+
+    def cut(self) -> None:
+        """Break off everything that is under way here."""
+        self._line.cut()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._session.close()
+
     def _receive(self, response: requests.Response, *_: Any, **__: Any) -> requests.Response:
         """Read the body within its bounds, keep the warnings, and stop at everything but an answer."""
         with suppress(KeyError):
@@ -151,7 +202,9 @@ class PrometheusMetrics:
         if response.status_code != requests.codes.ok:
             raise _complaint(response, body)
         if b'"warnings"' in body:
-            self._heard.warnings = _warnings(body)
+            self._heard.now.warnings = _warnings(body)
+        if self._clock is not None:
+            self._heard.now.skew = _skew(response, self._clock())
         response.raw = io.BytesIO(body)
         return response
 
@@ -172,6 +225,7 @@ class PrometheusMetrics:
 
 
 _LOOK = "see that it runs and that the address is right"
+_TOO_MUCH_WORK = "too many samples"  # in Prometheus's words, where it stops a query that would load more than it may
 
 
 class _TooMuchError(Exception):
@@ -229,6 +283,14 @@ def _series(answer: Sequence[Mapping[str, Any]]) -> Iterator[Series]:
         samples = tuple(pair for pair in pairs if math.isfinite(pair[1]))
         if samples:
             yield Series({str(name): str(value) for name, value in each["metric"].items()}, samples)
+
+
+def _skew(response: requests.Response, now: datetime) -> timedelta | None:
+    """Say how far the server's clock was ahead of ours as it answered, to a second; None: it did not tell the time."""
+    with suppress(TypeError, ValueError, OverflowError):
+        at = parsedate_to_datetime(response.headers.get("Date", ""))
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
+    return None
 
 
 def _nothing(query: Query, answer: Sequence[Any]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gitops_serving.core.backtest import Samples
 from gitops_serving.core.errors import Unavailable
-from gitops_serving.core.plan import Scene, survey_queries, surveyed, written
+from gitops_serving.core.plan import MOST_POINTS, Scene, survey_queries, surveyed, written
 from gitops_serving.core.samples import moments
 
 if TYPE_CHECKING:
@@ -41,9 +41,14 @@ def rewind(metrics: Metrics, journey: Journey, policy: Policy, now: datetime) ->
     steps = tuple((each.at - start).total_seconds() for each in journey.steps)
     found: list[Moment] = []
     folded: Folded | None = None
+    most = MOST_POINTS
     for _ in range(PORTIONS):
-        planned = written(scene, start, steps, now=end, folded=folded)
-        told = moments(planned, _read(metrics, planned.queries), folded)
+        planned = written(scene, start, steps, now=end, folded=folded, most=most)
+        readings = _read(metrics, planned.queries)
+        if len(planned.instants) > 1 and any(reading.heavy for reading in readings.values()):
+            most = len(planned.instants) // 2  # as a tick does
+            continue
+        told = moments(planned, readings, folded)
         if told is None or told[0] is folded:
             break
         folded, news = told

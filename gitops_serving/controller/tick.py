@@ -123,7 +123,7 @@ def _misread(policy: Policy, weighed: Weighed) -> Invalid | None:
     found = [
         Invalid(f"metric {metric.name}: {unread[metric.name]}", code="query", path=policy.path)
         for metric in policy.metrics
-        if metric.enforced and metric.name in unread and metric.name not in weighed.plan.wrong
+        if metric.enforced and metric.name in unread and metric.name not in weighed.plan.absent
     ]
     return joined(found) if found else None
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gitops_serving.core.judge import judge
 from gitops_serving.core.measure import Outcome, Reading, Verdict
-from gitops_serving.core.plan import Plan, Survey, plan, survey_queries, surveyed
+from gitops_serving.core.plan import MOST_POINTS, Plan, Survey, plan, survey_queries, surveyed
 from gitops_serving.core.samples import gather
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FRESH = timedelta(minutes=2)  # a survey; what is scraped changes seldom, and a rollout can wait for it
 PORTIONS = 30  # of what is to be caught up with, read in one look: hours of it
+SKEW = timedelta(seconds=20)  # of two clocks, that is forgiven: no more than the warm-up after a shift covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,15 @@ def weigh(
         asked = Plan(queries=survey_queries(policy, rollout.service, now, now) if policy else ())
         silence = {query.name: survey for query in asked.queries}
         return Weighed(asked, silence, None, Verdict(Outcome.BLIND, survey.cause))
-    folded = memory.folded.get(rollout.service)
+    folded, most, hopeless = memory.folded.get(rollout.service), MOST_POINTS, False
     for _ in range(PORTIONS):
-        planned = plan(rollout, policy, live, survey, now=now, folded=folded)
-        readings = metrics.read(planned.queries) if planned.queries else {}
+        planned = plan(rollout, policy, live, survey, now=now, folded=folded, most=most)
+        readings = on_our_clock(metrics.read(planned.queries)) if planned.queries else {}
+        if any(reading.heavy for reading in readings.values()):
+            if len(planned.instants) > 1 and not hopeless:
+                most = len(planned.instants) // 2  # nothing is passed over: less of it is asked for
+                continue
+            hopeless, most = True, MOST_POINTS  # even one instant is too much
         before, folded = folded, gather(planned, readings, folded)
         if not planned.behind or folded is None or folded is before:
             break
@@ -83,6 +89,19 @@ def weigh(
         memory.folded[rollout.service] = folded
     verdict = judge(policy, planned, readings, folded, now=now, since=live.since, held=rollout.held_for)
     return Weighed(planned, readings, folded, verdict)
+
+
+def on_our_clock(readings: Mapping[str, Reading]) -> Mapping[str, Reading]:
+    """Take as blind what was answered by a clock that is not ours: its instants are not those of the rollout."""
+    return {name: _on_our_clock(reading) for name, reading in readings.items()}
+
+
+def _on_our_clock(reading: Reading) -> Reading:
+    if reading.skew is None or abs(reading.skew) <= SKEW:
+        return reading
+    ahead = reading.skew.total_seconds()
+    cause = f"Prometheus's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} ours; set both by NTP"
+    return Reading(cause=cause, blind=True, skew=reading.skew)
 
 
 def _surveyed(
@@ -102,7 +121,7 @@ def _surveyed(
         known = None
     if known is not None and known.at <= now < known.at + FRESH:
         return known.survey
-    readings = metrics.read(survey_queries(policy, rollout.service, min(start or now, now), now))
+    readings = on_our_clock(metrics.read(survey_queries(policy, rollout.service, min(start or now, now), now)))
     blind = next((reading for reading in readings.values() if reading.blind), None)
     if blind is not None:
         return known.survey if known is not None else blind

@@ -102,9 +102,8 @@ def assess(
 
 def _blindness(plan: Plan, readings: Mapping[str, Reading], evidence: Evidence | None, now: datetime) -> str | None:
     """Say why nothing can be seen; None: Prometheus scrapes and answers."""
-    blind = next((reading.cause for reading in readings.values() if reading.blind), None)
-    if blind or plan.behind:  # of what is long past nobody knows yet
-        return blind
+    if (blind := plan.blinding(readings)) or plan.behind:  # of what is long past nobody knows yet
+        return blind or None
     witness = readings[WITNESS]
     seen = [t for series in witness.series for t, _ in series.samples]
     if evidence is not None and plan.origin is not None:  # a look asks about new instants alone

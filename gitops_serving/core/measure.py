@@ -6,7 +6,7 @@ latency is in seconds, a duration is a ``timedelta``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -128,4 +128,6 @@ class Reading:
     cause: str = ""  # empty where there are series
     blind: bool = False
     wrong: bool = False  # the query cannot be answered as it stands: asking again will not help
+    heavy: bool = False  # nor at this length: what is asked of fewer instants may be answered
     warnings: tuple[str, ...] = ()
+    skew: timedelta | None = field(default=None, compare=False)  # its clock ahead of ours as it answered; None: unknown

@@ -52,7 +52,9 @@ class Survey:
     """What there is in Prometheus, found out beforehand."""
 
     present: frozenset[str] = frozenset()  # expressions of detection that were answered
-    interval: timedelta = USUAL  # between two scrapes
+    interval: timedelta = USUAL  # between two scrapes of what is scraped most often
+    slowest: timedelta = USUAL  # likewise, of what is scraped least often: it may be what is measured
+    refused: Mapping[str, str] = field(default_factory=dict)  # by detection that cannot be evaluated: why
 
 
 def survey_queries(policy: Policy, service: str, start: datetime, now: datetime) -> tuple[Query, ...]:
@@ -62,10 +64,19 @@ def survey_queries(policy: Policy, service: str, start: datetime, now: datetime)
     whoever asks and when; a source may also have come since.
     """
     start = min(start, now) - LATEST  # a damaged record may hold any instant
-    counts = {_interval(window): f"max(count_over_time(up[{_seconds(window)}]))" for window, _ in WINDOWS}
-    found = [Query(name=name, expression=each, start=start, end=start, step=USUAL) for name, each in counts.items()]
+    counted = (
+        Query(
+            name=_interval(most, window),
+            expression=f"{most}(count_over_time(up[{_seconds(window)}]))",
+            start=start,
+            end=start,
+            step=USUAL,
+        )
+        for window, _ in WINDOWS
+        for most in ("max", "min")
+    )
     return (
-        *found,
+        *counted,
         *(
             Query(name=each, expression=each, start=start, end=now, step=max(now - start, INTERVALS[0]))  # both ends
             for each in pack.detections(policy, *service.split("/"))
@@ -75,19 +86,32 @@ def survey_queries(policy: Policy, service: str, start: datetime, now: datetime)
 
 def surveyed(readings: Mapping[str, Reading]) -> Survey:
     """Read a survey; where scrapes are lost or few, the interval is the one that people had in mind."""
-    counts = {window: _most(readings[_interval(window)]) for window, _ in WINDOWS}
-    windows = {_interval(window) for window in counts}
-    present = frozenset(name for name, reading in readings.items() if reading.series and name not in windows)
-    between = next((window / counts[window] for window, enough in WINDOWS if counts[window] >= enough), USUAL)
-    return Survey(present, min(INTERVALS, key=lambda usual: abs(usual - between)))
+    counts = {window: _told(readings, "max", window) for window, _ in WINDOWS}
+    asked = {_interval(most, window) for window in counts for most in ("max", "min")}
+    found = {name: reading for name, reading in readings.items() if name not in asked}
+    window = next((window for window, enough in WINDOWS if counts[window] >= enough), None)
+    fastest = window / counts[window] if window else USUAL
+    fewest = _told(readings, "min", window) if window else 0.0
+    return Survey(
+        present=frozenset(name for name, reading in found.items() if reading.series),
+        interval=_usual(fastest),
+        slowest=_usual(window / fewest if window and fewest else fastest),
+        refused={name: reading.cause for name, reading in found.items() if reading.wrong},
+    )
 
 
-def _most(reading: Reading) -> float:
-    return max((value for series in reading.series for _, value in series.samples), default=0.0)
+def _usual(between: timedelta) -> timedelta:
+    """Find the interval that people had in mind."""
+    return min(INTERVALS, key=lambda usual: abs(usual - between))
 
 
-def _interval(window: timedelta) -> str:
-    return f"interval/{_seconds(window)}"
+def _told(readings: Mapping[str, Reading], most: str, window: timedelta) -> float:
+    reading = readings.get(_interval(most, window))
+    return max((value for series in reading.series for _, value in series.samples), default=0.0) if reading else 0.0
+
+
+def _interval(most: str, window: timedelta) -> str:
+    return f"interval/{most}/{_seconds(window)}"
 
 
 class Progress(Protocol):
@@ -112,6 +136,14 @@ class Signal:
     source: Source
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a metric has no signal."""
+
+    cause: str
+    refused: bool = False  # Prometheus rejects the detection, which somebody must correct
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What one look asks, and how to read the answers."""
@@ -127,8 +159,25 @@ class Plan:
     steps: tuple[float, ...] = ()  # seconds after the origin at which each weight was given
     signals: Mapping[str, Signal] = field(default_factory=dict)  # by metric
     wrong: Mapping[str, str] = field(default_factory=dict)  # by metric: why it cannot be read
+    absent: frozenset[str] = frozenset()  # metrics of those whose sources are not there, and may yet come
     terms: Terms | None = None
     key: tuple[object, ...] = ()  # what the evidence is of; another key, other evidence
+
+    def blinding(self, readings: Mapping[str, Reading]) -> str:
+        """Say why nothing can be seen; empty: everything that may decide was answered.
+
+        What only dry runs ask for may stay unanswered: they never decide, and so they never keep others waiting.
+        """
+        obeyed = {question.name for question in self.terms.questions if question.enforced} if self.terms else set()
+        dry = {signal.key for signal in self.signals.values()} - {
+            signal.key for name, signal in self.signals.items() if name in obeyed
+        }
+        causes = (
+            reading.cause
+            for name, reading in readings.items()
+            if reading.blind and name.rpartition("/")[0].rpartition("/")[0] not in dry
+        )
+        return next(causes, "")
 
     @property
     def instants(self) -> range:
@@ -137,9 +186,16 @@ class Plan:
 
 
 def plan(
-    rollout: Rollout, policy: Policy | None, live: Live, survey: Survey, *, now: datetime, folded: Progress | None
+    rollout: Rollout,
+    policy: Policy | None,
+    live: Live,
+    survey: Survey,
+    *,
+    now: datetime,
+    folded: Progress | None,
+    most: int = MOST_POINTS,
 ) -> Plan:
-    """Write the queries of one service; none where nothing is pending or on trial."""
+    """Write the queries of one service, of at most so many instants; none where nothing is pending or on trial."""
     canary, stable = rollout.canary, rollout.stable
     if stable is None or (canary is None and rollout.wanted in (stable.revision, UNREADABLE)):
         return Plan()
@@ -154,7 +210,7 @@ def plan(
     scene = Scene(service=rollout.service, policy=policy, survey=survey, stable=live.rolled, canary=name)
     given = (*(past.since for past in canary.past), canary.since)
     steps = tuple((since - canary.started).total_seconds() for since in given)
-    return written(scene, canary.started, steps, now=now, folded=folded)
+    return written(scene, canary.started, steps, now=now, folded=folded, most=most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,16 +224,19 @@ class Scene:
     canary: str = ""  # likewise; empty: there is none yet
 
     @property
-    def signals(self) -> dict[str, Signal | str]:
+    def signals(self) -> dict[str, Signal | Missing]:
         """By metric: its signal, or why there is none."""
         return {metric.name: self._signal(metric) for metric in self.policy.metrics}
 
-    def _signal(self, metric: Metric) -> Signal | str:
+    def _signal(self, metric: Metric) -> Signal | Missing:
         namespace, name = self.service.split("/")
         source = pack.chosen(metric, self.survey.present, namespace, name)
         if source is None:
+            detections = pack.detections(replace(self.policy, metrics=(metric,)), namespace, name)
+            if refused := next((self.survey.refused[each] for each in detections if each in self.survey.refused), ""):
+                return Missing(f"whether its sources are there cannot be found out: {refused}", refused=True)
             tried = "; ".join(dict.fromkeys(f"{each.pack} ({each.name})" for each in metric.sources))
-            return f"none of its sources is in Prometheus for namespace {namespace}: {tried}"
+            return Missing(f"none of its sources is in Prometheus for namespace {namespace}: {tried}")
         return Signal(f"{source.pack}/{metric.pack.rsplit('/')[-1]}" if source.pack else metric.name, source)
 
     def query(self, template: str, arm: str, window: timedelta) -> str:
@@ -195,22 +254,28 @@ def _filled(template: str, values: tuple[tuple[str, str], ...]) -> str:
 
 
 def written(
-    scene: Scene, origin: datetime, steps: tuple[float, ...], *, now: datetime, folded: Progress | None = None
+    scene: Scene,
+    origin: datetime,
+    steps: tuple[float, ...],
+    *,
+    now: datetime,
+    folded: Progress | None = None,
+    most: int = MOST_POINTS,
 ) -> Plan:
     """Write the queries about one or two revisions, from where the folding has got to."""
     policy = scene.policy
     step = grid(policy, scene.survey)
     found = scene.signals
     signals = {name: each for name, each in found.items() if isinstance(each, Signal)}
-    wrong = {name: each for name, each in found.items() if isinstance(each, str)}
+    missing = {name: each for name, each in found.items() if isinstance(each, Missing)}
     key = (scene.canary, scene.stable, origin, steps[:1], policy.digest, step, tuple(signals.items()))
     block = max(ceil(policy.timing.block / step), 1)
     before = ceil(HISTORY_OF_STABLE / step / block) * block
     first = folded.until + 1 if folded is not None and folded.key == key else -before
     newest = floor((now - lag(scene.survey) - origin) / step)
-    every, last = 1, min(newest, first + MOST_POINTS - 1)
+    every, last = 1, min(newest, first + most - 1)
     if first < 0:  # of stable alone, one look a block will do
-        every, last = block, min(newest, -1)
+        every, last = block, min(newest, -1, _up(first, block) + (most - 1) * block)
     asked = Plan(
         origin=origin,
         step=step,
@@ -221,7 +286,8 @@ def written(
         behind=max(newest - last, 0),
         steps=steps,
         signals=signals,
-        wrong=wrong,
+        wrong={name: each.cause for name, each in missing.items()},
+        absent=frozenset(name for name, each in missing.items() if not each.refused),
         terms=terms(policy),
         key=key,
     )
@@ -242,7 +308,7 @@ def _about(scene: Scene, asked: Plan) -> list[Query]:
     arms = ARMS if scene.canary and asked.first >= 0 else ARMS[1:]
     queries: list[Query] = []
     for signal in asked.signals.values():
-        wide = gauge_every(scene.policy, step) if signal.source.kind is Kind.GAUGE else asked.every
+        wide = gauge_every(scene.policy, scene.survey, step) if signal.source.kind is Kind.GAUGE else asked.every
         begin, end = _up(asked.first, wide), asked.last // wide * wide
         if begin > end:
             continue
@@ -266,9 +332,13 @@ def grid(policy: Policy, survey: Survey) -> timedelta:
     return max(min(survey.interval, third), INTERVALS[0])
 
 
-def gauge_every(policy: Policy, step: timedelta) -> int:
-    """How many instants of the grid are one window of a gauge: three blocks, so that windows are nearly independent."""
-    return max(ceil(3 * policy.timing.block / step), 1)
+def gauge_every(policy: Policy, survey: Survey, step: timedelta) -> int:
+    """How many instants of the grid are one window of a gauge.
+
+    Three blocks, so that windows are nearly independent; and four scrapes of whatever is scraped, because a rate over
+    fewer than two has no value, and one may be lost.
+    """
+    return max(ceil(max(3 * policy.timing.block, 4 * survey.slowest) / step), 1)
 
 
 def terms(policy: Policy) -> Terms:
@@ -307,8 +377,8 @@ def step_at(steps: tuple[float, ...], t: float) -> int:
 
 
 def lag(survey: Survey) -> timedelta:
-    """Say for how long a scrape may still be under way: no longer than the next one takes to come."""
-    return min(survey.interval, LATEST)
+    """Say for how long a scrape may still be under way: no longer than the next one takes to come, whosever it is."""
+    return min(max(survey.interval, survey.slowest), LATEST)
 
 
 def lookback(step: timedelta, survey: Survey) -> timedelta:

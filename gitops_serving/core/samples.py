@@ -56,7 +56,7 @@ def moments(
         return None
     if before is None or before.key != plan.key:
         before = Folded(key=plan.key, until=plan.first - 1, evidence=begun(plan.terms), wrong=plan.wrong)
-    if plan.last < plan.first or any(reading.blind for reading in readings.values()):
+    if plan.last < plan.first or plan.blinding(readings):
         return before, ()
     grid = Grid.of(plan)
     scraped = {index for series in readings[WITNESS].series for index in grid.indices(series)}
@@ -93,11 +93,11 @@ def _queries(signal: Signal) -> dict[tuple[str, str], str]:
 
 
 def _refused(plan: Plan, readings: Mapping[str, Reading]) -> dict[str, str]:
-    """Say by metric why Prometheus does not answer its queries, and never will."""
+    """Say by metric why Prometheus does not answer its queries: it never will, or it is a dry run's."""
     found = {}
     for name, signal in plan.signals.items():
         asked = [readings[query] for query in _queries(signal).values() if query in readings]
-        if cause := next((reading.cause for reading in asked if reading.wrong), ""):
+        if cause := next((reading.cause for reading in asked if reading.wrong or reading.blind), ""):
             found[name] = cause
     return found
 

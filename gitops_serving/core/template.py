@@ -63,6 +63,7 @@ class Gap:
     quote: str = ""  # of the string it stands in; empty: it stands in none
     label: str = ""  # that the string is matched against; empty: none
     operator: str = ""  # that matches it; empty: the string is no matcher's
+    escaped: bool = False  # a backslash before it would change what is filled in
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +107,28 @@ def taken_apart(template: str) -> Template:
 
 def _pieces(text: str, *, quote: str = "", label: str = "", operator: str = "") -> list[str | Gap]:
     """Split one token at its placeholders."""
+    pieces = _GAP.split(text)
     return [
-        Gap(name=piece.strip(), quote=quote, label=label, operator=operator) if number % 2 else piece
-        for number, piece in enumerate(_GAP.split(text))
+        Gap(
+            name=piece.strip(),
+            quote=quote,
+            label=label,
+            operator=operator,
+            escaped=_escapes("".join(pieces[:number:2]), operator),
+        )
+        if number % 2
+        else piece
+        for number, piece in enumerate(pieces)
     ]
+
+
+def _escapes(before: str, operator: str) -> bool:
+    """Tell whether what stands before a gap would change what the value's first character means.
+
+    A lone backslash would; in a regular expression any does, since the string's escapes and its own are two layers.
+    """
+    slashes = len(before) - len(before.rstrip("\\"))
+    return slashes > 0 or "\\Q" in before if operator.endswith("~") else slashes % 2 == 1
 
 
 def _misplaced(gap: Gap) -> Invalid | None:
@@ -123,6 +142,8 @@ def _misplaced(gap: Gap) -> Invalid | None:
         return _complaint(f"{shown} stands in quotes", f"write [{shown}]") if gap.quote else None
     if not gap.operator:
         return _complaint(f"{shown} stands in no matcher", f'write it like label="{shown}"')
+    if gap.escaped:
+        return _complaint(f"a backslash stands before {shown}, and would change what is filled in", "remove it")
     if gap.quote == "`":
         return _complaint(f"{shown} stands in backquotes, where nothing can be escaped", "use double quotes")
     return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ import prometheus_api_client.exceptions
 import pytest
 import requests
 import urllib3
+from prometheus_api_client import PrometheusConnect
 
 from gitops_serving.adapters.prometheus import PrometheusMetrics
 from gitops_serving.core.measure import Query, Reading, Series
@@ -290,6 +293,67 @@ def test_an_answer_with_too_many_bytes_is_not_read_to_its_end(
     assert "100000 are allowed" in reading.cause or "more than 100000" in reading.cause
 
 
+def test_a_query_that_would_load_too_much_may_be_asked_for_less(stub: Stub, metrics: PrometheusMetrics) -> None:
+    words = "query processing would load too many samples into memory in query execution"
+    stub.answer = replying(422, complaint("execution", words))
+    reading = read_one(metrics)
+    assert (reading.wrong, reading.heavy, reading.blind) == (True, True, False)
+    stub.answer = replying(422, complaint("execution", "vector cannot contain metrics with the same labelset"))
+    reading = read_one(metrics)
+    assert (reading.wrong, reading.heavy) == (True, False)
+
+
+def test_a_read_that_is_cut_off_cuts_off_no_other(stub: Stub) -> None:
+    """They once shared their connections, and one slow query blinded every service that was looked at with it."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def answer(call: Call) -> None:
+        if call.request_seen.query["query"] == "drips":
+            drip_head(call)
+        else:
+            begun.set()
+            go_on.wait(20)
+            call.reply(200, matrix(({}, [(1.0, "1")])))
+
+    stub.answer = answer
+    metrics = PrometheusMetrics(stub.url, timeout_seconds=5.0)
+    with ThreadPoolExecutor(1) as other:
+        healthy = other.submit(read_one, metrics, "healthy")
+        assert begun.wait(20)
+        metrics._timeout_seconds = TIMEOUT  # of the read that comes now
+        assert read_one(metrics, "drips").blind
+        go_on.set()
+        assert healthy.result().series
+    metrics.close()
+
+
+@pytest.mark.parametrize("seconds", [-3600, 0, 3600])
+def test_how_far_the_server_s_clock_is_ahead_is_told(stub: Stub, seconds: int) -> None:
+    stub.answer = replying(200, matrix(({}, [(1.0, "1")])))
+    metrics = PrometheusMetrics(
+        stub.url,
+        timeout_seconds=10.0,
+        clock=lambda: datetime.now(UTC) - timedelta(seconds=seconds),  # noqa: TID251 - the stub's clock is the machine's
+    )
+    skew = read_one(metrics).skew
+    metrics.close()
+    assert skew is not None
+    assert abs(skew.total_seconds() - seconds) < 30
+
+
+def test_a_server_that_does_not_tell_the_time_is_not_held_to_it(stub: Stub) -> None:
+    def answer(call: Call) -> None:
+        body = json.dumps(matrix(({}, [(1.0, "1")]))).encode()
+        call.wfile.write(b"HTTP/1.1 200 OK\r\nDate: sometime\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    stub.answer = answer
+    metrics = PrometheusMetrics(stub.url, timeout_seconds=10.0, clock=lambda: START)
+    reading = read_one(metrics)
+    metrics.close()
+    assert reading.series
+    assert reading.skew is None
+
+
 def test_a_password_in_the_address_is_used_and_never_shown(stub: Stub) -> None:
     stub.answer = replying(503, "busy", "text/plain")
     metrics = PrometheusMetrics(stub.url.replace("http://", "http://reader:hunter2@"), timeout_seconds=TIMEOUT)
@@ -320,7 +384,7 @@ def test_nothing_that_the_libraries_raise_leaves_the_door(
     def fail(*_: Any, **__: Any) -> None:
         raise kind.__new__(kind)
 
-    monkeypatch.setattr(metrics._prometheus, "custom_query_range", fail)
+    monkeypatch.setattr(PrometheusConnect, "custom_query_range", fail)
     reading = metrics.read([query()])["requests_total"]
     assert reading.blind
     assert reading.cause

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitops_serving.controller.weigh import FRESH, Memory, weigh
-from gitops_serving.core.measure import Kind, Metric, Outcome, Source
+from gitops_serving.core.measure import Kind, Metric, Outcome, Reading, Source
 from gitops_serving.core.plan import WITNESS
 from tests.core.situations import AT_REST, IDLE, MINUTE, NOON, quick
 from tests.core.trees import POLICY
@@ -22,7 +22,7 @@ from .stage import Stage, seen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gitops_serving.core.measure import Query, Reading
+    from gitops_serving.core.measure import Query
 
     from .answers import Answer
 
@@ -95,6 +95,75 @@ def test_a_prometheus_that_goes_dark_in_the_middle_of_catching_up_blinds() -> No
     memory = Memory()
     assert weighed(Failing(), 3 * 3600, memory=memory).verdict.outcome is Outcome.BLIND
     assert weighed(Answers(), 3 * 3600, memory=memory).verdict == weighed(Answers(), 3 * 3600).verdict
+
+
+@dataclass(slots=True)
+class Bounded(Answers):
+    """A Prometheus whose answers may hold no more points than so many."""
+
+    most: int = 1000
+
+    def _answer(self, query: Query) -> Reading:
+        reading = Answers._answer(self, query)
+        points = sum(len(series.samples) for series in reading.series)
+        if points <= self.most or query.expression.startswith("max("):
+            return reading
+        return Reading(cause="the answer is too large", wrong=True, heavy=True)
+
+
+@pytest.mark.parametrize("most", [90, 30])
+def test_what_is_too_much_at_once_is_asked_for_in_smaller_portions_and_nothing_is_passed_over(most: int) -> None:
+    """It was passed over: who had lost the cache saw none of what had been bad, and passed it."""
+    pods: dict[str, Answer] = {
+        "total": [({"pod": str(pod)}, lambda t: 1.8 * (t + 600)) for pod in range(10)],
+        "bad": [({"pod": "0"}, lambda t: 0.02 * (t + 600))],
+    }
+    bad: dict[str, Answer] = {
+        "total": [({}, lambda t: 2.0 * t)],
+        "bad": [({}, lambda t: 2.0 * (0.001 * t + 0.3 * min(max(t, 0), 400)))],
+    }
+    memory = Memory()
+    for seconds in range(60, 1441, 60):
+        kept = weighed(Bounded(bad, pods, most=most), seconds, memory=memory).verdict
+    fresh = weighed(Bounded(bad, pods, most=most), 1440).verdict
+    assert fresh == kept == weighed(Answers(bad, pods), 1440).verdict
+    assert fresh.outcome is Outcome.FAIL
+
+
+def test_an_answer_that_is_too_large_at_any_length_is_a_configuration_error() -> None:
+    verdict = weighed(Bounded(most=0), 600).verdict
+    assert verdict.outcome is Outcome.SILENT
+    assert "the answer is too large" in verdict.because
+    assert verdict.silent_for == timedelta()
+
+
+@pytest.mark.parametrize("seconds", [-3600, -60, 60, 3600])
+def test_another_clock_than_ours_blinds(seconds: int) -> None:
+    """The canary's first minutes were an hour away by Prometheus's clock, and it was aborted for its silence."""
+
+    class Skewed(Answers):
+        def _answer(self, query: Query) -> Reading:
+            return replace(Answers._answer(self, query), skew=timedelta(seconds=seconds))
+
+    verdict = weighed(Skewed(), 600).verdict
+    assert verdict.outcome is Outcome.BLIND
+    assert f"{abs(seconds)} s {'ahead of' if seconds > 0 else 'behind'} ours" in verdict.because
+
+
+def test_a_dry_run_that_nobody_answers_keeps_nobody_waiting() -> None:
+    class Slow(Answers):
+        def _answer(self, query: Query) -> Reading:
+            if query.expression.startswith("buckets"):
+                return Reading(cause="it did not answer in time", blind=True)
+            return Answers._answer(self, query)
+
+    dry = replace(LATENCY, enforced=False)
+    bad = Slow(counted(0.4, 2.0))
+    assert weighed(bad, 600, ERRORS, dry).verdict.outcome is Outcome.FAIL
+    passed = weighed(Slow(), 600, ERRORS, dry).verdict
+    assert passed.outcome is Outcome.PASS
+    assert "it did not answer in time" in passed.measurements[1].because
+    assert weighed(Slow(), 600, ERRORS, LATENCY).verdict.outcome is Outcome.BLIND
 
 
 def test_a_failure_is_found_again_by_who_has_forgotten_it() -> None:

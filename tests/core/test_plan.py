@@ -71,8 +71,10 @@ class Kept:
     until: int
 
 
-def planned(seen: Situation = MEASURED, survey: Survey = FOUND, folded: Kept | None = None) -> Plan:
-    return plan(seen.rollout, seen.policy, seen.live, survey, now=seen.now, folded=folded)
+def planned(
+    seen: Situation = MEASURED, survey: Survey = FOUND, folded: Kept | None = None, most: int = MOST_POINTS
+) -> Plan:
+    return plan(seen.rollout, seen.policy, seen.live, survey, now=seen.now, folded=folded, most=most)
 
 
 def queries(made: Plan) -> dict[str, Query]:
@@ -156,7 +158,7 @@ def test_the_grid_is_as_fine_as_prometheus_scrapes_and_three_times_a_block(
 @pytest.mark.parametrize(("interval", "last", "span"), [(1, 719, 2), (5, 143, 8), (15, 71, 23), (60, 71, 90)])
 def test_the_last_instant_lies_so_far_back_that_no_scrape_can_be_missing(interval: int, last: int, span: int) -> None:
     """A grid finer than the scrapes saw holes between them, and read instants whose scrape was still under way."""
-    survey = replace(FOUND, interval=interval * SECOND)
+    survey = replace(FOUND, interval=interval * SECOND, slowest=interval * SECOND)
     made = planned(survey=survey, folded=Kept(planned(survey=survey).key, last - 5))
     assert made.last == last
     assert queries(made)[WITNESS].expression == f"max(count_over_time(up[{span}s]))"
@@ -167,6 +169,32 @@ def test_a_gauge_is_read_once_in_three_blocks_and_over_that_window() -> None:
     assert (score.start, score.end, score.step) == (STARTED + 180 * SECOND, STARTED + 630 * SECOND, 90 * SECOND)
     assert "[90s]" in score.expression
     assert "score/value/canary" not in queries(planned(folded=kept(64)))
+
+
+@pytest.mark.parametrize(("slowest", "window"), [(15, 90), (30, 120), (60, 240)])
+def test_a_gauge_s_window_holds_four_scrapes(slowest: int, window: int) -> None:
+    """A rate over fewer than two has no value: the canary of a slowly scraped service was silent for ever."""
+    survey = replace(FOUND, slowest=slowest * SECOND)
+    assert (
+        f"[{window}s]"
+        in queries(planned(survey=survey, folded=Kept(planned(survey=survey).key, 10)))["score/value/canary"].expression
+    )
+
+
+def test_what_is_scraped_seldom_is_waited_for_though_something_else_is_scraped_often() -> None:
+    survey = replace(FOUND, interval=SECOND, slowest=30 * SECOND)
+    assert planned(survey=survey, folded=Kept(planned(survey=survey).key, 10)).lag == 10 * SECOND
+
+
+def test_what_only_a_dry_run_asks_for_blinds_nobody() -> None:
+    silence = Reading(cause="too slow", blind=True)
+    dry = replace(POLICY, metrics=tuple(replace(m, enforced=m.name != "score") for m in POLICY.metrics))
+    made = planned(replace(MEASURED, policy=dry), folded=None)
+    assert made.blinding({"score/value/stable": silence}) == ""
+    assert made.blinding({"knative/errors/total/stable": silence}) == "too slow"
+    assert made.blinding({WITNESS: silence}) == "too slow"
+    obeyed = replace(POLICY, metrics=tuple(replace(m, enforced=True) for m in POLICY.metrics))
+    assert planned(replace(MEASURED, policy=obeyed)).blinding({"score/value/stable": silence}) == "too slow"
 
 
 # -- steps -----------------------------------------------------------------------------------------------------------
@@ -262,10 +290,10 @@ def test_no_name_can_leave_its_matcher(name: str) -> None:
 
 def counted(**counts: float) -> dict[str, Reading]:
     """What a survey is answered: how often something was scraped in 10 s, a minute and five minutes."""
-    values = {f"interval/{span.removeprefix('in_')}": value for span, value in counts.items()}
+    values = {f"interval/max/{span.removeprefix('in_')}": value for span, value in counts.items()}
     return {
         name: Reading((Series({}, ((0.0, values[name]),)),)) if values.get(name) else Reading(cause="no series")
-        for name in ("interval/10s", "interval/60s", "interval/300s")
+        for name in ("interval/max/10s", "interval/max/60s", "interval/max/300s")
     }
 
 
@@ -291,6 +319,30 @@ def test_how_often_prometheus_scrapes_is_counted(counts: dict[str, float], secon
 def test_a_source_is_there_if_its_detection_was_answered() -> None:
     there = Reading((Series({}, ((0.0, 1.0),)),))
     assert surveyed(counted() | {OLD: there, NEW: Reading(cause="no series")}).present == {OLD}
+
+
+def test_what_is_scraped_least_often_is_found_too() -> None:
+    told = counted(in_10s=10, in_60s=60, in_300s=300)
+    told["interval/min/10s"] = Reading((Series({}, ((0.0, 2.0),)),))
+    assert (surveyed(told).interval, surveyed(told).slowest) == (SECOND, 5 * SECOND)
+    assert surveyed(counted(in_10s=10)).slowest == SECOND
+
+
+def test_a_detection_that_prometheus_rejects_is_told_in_its_words() -> None:
+    survey = surveyed(counted() | {OLD: Reading(cause="parse error", wrong=True), NEW: Reading(cause="no series")})
+    made = planned(survey=survey)
+    assert "parse error" in made.wrong["errors"]
+    assert "errors" not in made.absent
+    unread = planned(survey=surveyed(counted()))
+    assert "none of its sources" in unread.wrong["errors"]
+    assert "errors" in unread.absent
+
+
+def test_less_is_asked_for_where_less_is_wanted() -> None:
+    made = planned(folded=kept(10))
+    fewer = planned(folded=kept(10), most=7)
+    assert (fewer.first, fewer.last, fewer.behind) == (made.first, made.first + 6, made.last - made.first - 6)
+    assert list(planned(most=4).instants) == [-60, -57, -54, -51]
 
 
 def test_how_often_is_asked_of_the_rollout_s_start_whoever_asks_and_when() -> None:

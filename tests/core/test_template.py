@@ -148,3 +148,22 @@ def test_a_hostile_template_is_taken_apart_in_no_time() -> None:
     """Bounded by the reader to 4,000 characters; none of the shapes below may take its square of steps for each."""
     for piece in ('""', "{{", " " * 7 + '""', "a=", "\\", '"\\', "sum "):
         template.taken_apart(piece * (template.LONGEST // len(piece)))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        r'x{a="\{{ revision }}"}',
+        r'x{a="b\\\{{ revision }}"}',
+        r'x{a=~"\\{{ revision }}"}',
+        r'x{a=~"\\Q{{ revision }}\\E"}',
+    ],
+)
+def test_no_backslash_may_stand_before_a_value(query: str) -> None:
+    """It escaped the value's own first backslash, and the value left its matcher."""
+    with pytest.raises(Invalid, match="backslash"):
+        template.render(query, {"revision": '"} or up #'})
+
+
+def test_backslashes_that_are_whole_harm_nobody() -> None:
+    assert template.render(r'x{a="b\\{{ revision }}"}', {"revision": "v"}) == r'x{a="b\\v"}'
