@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .evidence import lacking, shares, value
+from .gauges import Gauge
 from .measure import Kind, Measurement, Outcome
-from .tracks import SLOW, Drift, Errors, Gauge, Latency
+from .tracks import SLOW, Drift, Errors, Latency
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

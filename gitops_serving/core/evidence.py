@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .blocks import HISTORY, Counts, Cutter, Timings
+from .gauges import Gauge
 from .measure import Kind
-from .tracks import Drift, Errors, Gauge, Gross, Latency, Limit, Margin, chosen
+from .tracks import Drift, Errors, Gross, Latency, Limit, Margin, chosen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gitops_serving.core.gauges import Gauge
 from gitops_serving.core.measure import Kind, Outcome
-from gitops_serving.core.tracks import Gauge
 
 from .answers import (
     DRIFT,
@@ -241,7 +241,7 @@ def test_a_pod_without_one_of_the_buckets_is_complained_about_and_no_longer_once
             for labels, value in bucketed(slow, rate)["buckets"]
             if labels["le"] != "0.5"
         ]
-        return whole + part  # type: ignore[return-value]
+        return whole + part
 
     whole, mixed = bucketed(0.1, 18.0), {"buckets": pods(0.1, 1.0)}
     for answers, arm in (

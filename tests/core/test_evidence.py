@@ -20,7 +20,8 @@ from gitops_serving.core.evidence import (
     shares,
     value,
 )
-from gitops_serving.core.tracks import CAP, Gauge, Margin
+from gitops_serving.core.gauges import Gauge
+from gitops_serving.core.tracks import CAP, Margin
 
 from .moments import DRIFT, EDGES, ERRORS, LATENCY, LIMIT, SCORE, TIMINGS, both, folded, gauges, steady, terms
 from .situations import quick
