@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gitops_serving.core.gauges import Gauge
-from gitops_serving.core.measure import Kind, Outcome
+from gitops_serving.core.measure import Outcome
 
 from .answers import (
     DRIFT,
@@ -30,11 +30,11 @@ from .answers import (
     bucketed,
     counted,
     over,
-    own,
     rising,
     weighed,
 )
 from .stage import Stage, seen
+from .test_bad_midway import GOOD_OF_ALL, GOOD_SCORE, through_a_gap
 
 if TYPE_CHECKING:
     from gitops_serving.core.measure import Metric, Verdict
@@ -52,9 +52,7 @@ def only(value: float) -> dict[str, Answer]:
 
 NOTHING: dict[str, Answer] = {}
 TWO: dict[str, Answer] = {"value": [({"pod": "a"}, lambda _: 0.2), ({"pod": "b"}, lambda _: 0.9)]}
-GOOD_SCORE: dict[str, Answer] = {"value": [({}, lambda t: 0.9 + 0.01 * math.sin(t))]}
 NAMES: dict[str, Answer] = {"total": [({"__name__": name}, rising(2.0)) for name in "ab"], "bad": []}
-GOOD_OF_ALL = replace(ERRORS, sources=own(Kind.COUNTER, "total", "good"))
 FALLEN: Answer = [({"le": le}, rising(share)) for le, share in (("0.1", 2.0), ("0.5", 1.0), ("+Inf", 2.0))]
 WITHOUT_INF: dict[str, Answer] = {"buckets": bucketed(0.1, 2.0)["buckets"][:-1]}
 
@@ -165,18 +163,7 @@ def test_counters_that_jump_back_are_restarts_and_take_nothing_away() -> None:
 
 
 def test_a_scrape_gap_of_ten_minutes_blinds_and_is_neither_silence_nor_evidence() -> None:
-    """Prometheus answers with the last value for five minutes, and then with nothing."""
-
-    def through(rate: float, bad: float) -> dict[str, Answer]:
-        def value(t: float) -> float | None:
-            return (min(t, 300) if t < 900 else t) + 600 if not 600 < t < 900 else None
-
-        return {
-            "total": [({}, lambda t: None if (v := value(t)) is None else v * rate)],
-            "bad": [({}, lambda t: None if (v := value(t)) is None else v * rate * bad)],
-        }
-
-    answers = Answers(through(2.0, 0.001), through(18.0, 0.001), scraped=lambda t: not 300 < t < 900)
+    answers = Answers(through_a_gap(2.0, 0.001), through_a_gap(18.0, 0.001), scraped=lambda t: not 300 < t < 900)
     found = {at: weighing.verdict for at, weighing in over(answers, 1200)}
     during = {verdict.outcome for at, verdict in found.items() if 390 <= (at - STARTED).total_seconds() <= 900}
     assert during == {Outcome.BLIND}
