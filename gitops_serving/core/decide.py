@@ -198,9 +198,12 @@ def _overtime(policy: Policy) -> Abort | Wait:
 
 
 def overdue(seen: Situation) -> bool:
-    """Whether the rollout takes longer than its policy allows; never said of what we cannot see."""
+    """Whether the rollout takes longer than its policy allows; never said of what we cannot see.
+
+    Neither the time that people held it counts nor that in which a drift alone did: drifts hold, and never abort.
+    """
     rollout, canary, policy = seen.rollout, seen.rollout.canary, seen.policy
     if canary is None or policy is None or canary.weight == 100:
         return False
     sighted = seen.live.known and seen.verdict.outcome is not Outcome.BLIND
-    return sighted and seen.now - canary.started - rollout.held_in_all > policy.max_duration
+    return sighted and seen.now - canary.started - rollout.held_in_all - seen.verdict.drifting > policy.max_duration

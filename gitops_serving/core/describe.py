@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .evidence import lacking, shares, value
+from .gauges import Gauge
 from .measure import Kind, Measurement, Outcome
-from .tracks import SLOW, Drift, Errors, Gauge, Latency
+from .tracks import SLOW, Drift, Errors, Latency
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .measure import Metric
     from .model import Policy
 
+NO_WINDOW = ": no window of it is over yet"
 UNITS = {Kind.COUNTER: "ratio", Kind.HISTOGRAM: "seconds"}
 
 
@@ -61,9 +63,10 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
     track, tally = evidence.tracks[metric.name], evidence.tallies[metric.name]
     canary = stable = limit = None
     if isinstance(track, Gauge):
-        words, canary, stable = _gauge(metric, track)
+        words, canary, stable = _gauge(metric, track) if lack != "windows" else (NO_WINDOW, None, None)
     elif isinstance(track, Drift):
-        words = "predictions are spread otherwise than stable's" if lack else "predictions are spread as stable's"
+        words = f"predictions are spread {'otherwise than' if lack == 'drift' else 'as'} stable's"
+        words = NO_WINDOW if lack == "windows" else words
     elif tally.canary is None or tally.stable is None or (lack == "requests" and not guilty):
         words = f"{tally.requests[0]:.0f} of {policy.min_requests} requests needed of the canary at this weight"
         words = f": {words}"
@@ -80,6 +83,8 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
     because = f"{metric.name}{words if words.startswith(':') else ' ' + words}{_bounded(metric, track)}"
     if canary is not None or isinstance(track, Drift):
         because += f"; evidence {short(e)}" + (", which smells" if lack == "smells" and not guilty else "")
+    if lack == "stale":
+        because += f"; nothing new has come in for {evidence.t - tally.last:.0f} s"
     return Measurement(
         metric=metric.name,
         outcome=outcome,
@@ -123,7 +128,7 @@ def _timed(
 
 def _gauge(metric: Metric, track: Gauge) -> tuple[str, float | None, float | None]:
     if not track.windows:
-        return ": no window of it is over yet", None, None
+        return NO_WINDOW, None, None
     canary, stable = (total / track.windows for total in track.total)
     words = f"{amount(canary, metric.unit)}, stable {amount(stable, metric.unit)}, over {track.windows} windows"
     if metric.tolerance is not None:

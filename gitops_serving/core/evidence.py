@@ -14,11 +14,13 @@ from evidence, is not known here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 from .blocks import HISTORY, Counts, Cutter, Timings
+from .gauges import Gauge
 from .measure import Kind
-from .tracks import Drift, Errors, Gauge, Gross, Latency, Limit, Margin, chosen
+from .tracks import Drift, Errors, Gross, Latency, Limit, Margin, chosen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +34,12 @@ SMELLS = 4.0  # evidence at which nothing rises any more, though it proves nothi
 SMELLS_ALONE = 3.9  # likewise of one metric, which others must not outweigh; a first block of 20 requests can reach it
 GROSS_SHARE = 0.2  # of the budget, for plain breakage, where errors are compared
 NOT_SEEN = float("-inf")
-NO_SILENCE = {"drift", "edges", "beyond"}  # lacks that time does not change, and no patience ends
+NO_SILENCE = {"edges", "beyond"}  # lacks that time does not change, and no patience ends
+FRESH = 120.0  # seconds for which what came in last speaks of now, whatever the distances
+BLOCKS_MISSED, WINDOWS_MISSED = 4, 2  # usual distances after which it does no longer
+LENGTHS = 9  # distances, by whose middle the usual one is known
+WINDOW = 3  # blocks are a window of a gauge
+LOOKS = 3  # looks of a block at plain breakage, and four of them can never be proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +93,8 @@ class Tally:
 
     blocks: int = 0  # in the present step
     requests: tuple[float, float] = (0.0, 0.0)  # in the present step, canary's and stable's
+    last: float = NOT_SEEN  # when the last block or window ended
+    lengths: tuple[float, ...] = ()  # of the newest in the present step: from the end of one to that of the next
     canary: Counts | None = None  # since the rollout began
     stable: Counts | None = None
 
@@ -94,7 +103,17 @@ class Tally:
         requests = (self.requests[0] + block.canary.requests, self.requests[1] + block.stable.requests)
         canary = block.canary if self.canary is None else self.canary + block.canary
         stable = block.stable if self.stable is None else self.stable + block.stable
-        return Tally(self.blocks + 1, requests, canary, stable)
+        return replace(self.seen(block.end, block.end - block.start), requests=requests, canary=canary, stable=stable)
+
+    def seen(self, t: float, length: float | None) -> Tally:
+        """Take note of a block or a window that ended, so long after the one before; None: it is the first."""
+        lengths = self.lengths if length is None else (*self.lengths, length)[-LENGTHS:]
+        return replace(self, blocks=self.blocks + 1, last=t, lengths=lengths)
+
+    @property
+    def stepped(self) -> Tally:
+        """What is left of it in another step."""
+        return replace(self, blocks=0, requests=(0.0, 0.0), lengths=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +127,13 @@ class Evidence:
     served: float | None = None  # the first moment at which the canary had been asked anything
     scraped: float = NOT_SEEN  # the last moment at which Prometheus had scraped
     quiet: float = 0.0  # seconds of scraped time, since this step could last have been passed
+    drifting: float = 0.0  # seconds of scraped time, in all, in which drift was all that held
     cutters: Mapping[str, Cutter] = field(default_factory=dict)
     tracks: Mapping[str, Track] = field(default_factory=dict)
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     gross: Gross | None = None
-    looked: Pair = (None, None)  # the counters behind `gross`, as last seen
+    looked: Pair = (None, None)  # the counters behind `gross`, as last looked at
+    looked_at: float = NOT_SEEN
     failed: Evidence | None = None  # as it stood when it first reached the bound; final
 
     @property
@@ -183,7 +204,7 @@ def _after(evidence: Evidence, moment: Moment) -> Evidence:
     if served is None and moment.step != HISTORY and _answered(moment):
         served = moment.t  # until now it was starting, which is no silence
         evidence = replace(evidence, opens=served + evidence.terms.timings.warm_up, quiet=0.0)
-    gross, looked = _looked(evidence, moment, served)
+    gross, looked, looked_at = _looked(evidence, moment, served)
     cut = _cut(evidence, moment, HISTORY if served is None else moment.step)
     news = cut.news or gross is not evidence.gross
     if moment.gauges and served is not None and moment.t >= evidence.opens:
@@ -196,21 +217,24 @@ def _after(evidence: Evidence, moment: Moment) -> Evidence:
         served=served,
         scraped=moment.t if moment.scraped else evidence.scraped,
         quiet=evidence.quiet,
+        drifting=evidence.drifting,
         cutters=cut.cutters,
         tracks=cut.tracks,
         tallies=cut.tallies,
         gross=gross,
         looked=looked,
+        looked_at=looked_at,
         failed=evidence.failed,
     )
-    failed, quiet = after.failed, after.quiet
+    failed, quiet, drifting = after.failed, after.quiet, after.drifting
     if failed is None and news and after.total >= after.terms.bound:
         failed = after
     if moment.step != HISTORY and moment.t >= after.opens:
-        silent = not set(lacking(after).values()) <= NO_SILENCE
-        quiet = (quiet + (passed if moment.scraped else 0.0)) if silent else 0.0
-    same = failed is after.failed and quiet == after.quiet
-    return after if same else replace(after, failed=failed, quiet=quiet)
+        lacks, scraped = lacking(after), passed if moment.scraped else 0.0
+        quiet = quiet + scraped if _silent(after, lacks) else 0.0
+        drifting += scraped if lacks and _holds(after) >= lacks.keys() else 0.0
+    same = failed is after.failed and quiet == after.quiet and drifting == after.drifting
+    return after if same else replace(after, failed=failed, quiet=quiet, drifting=drifting)
 
 
 def _answered(moment: Moment) -> bool:
@@ -222,18 +246,22 @@ def _stepped(evidence: Evidence, moment: Moment) -> Evidence:
     """Begin a step: what was counted in the one before says nothing about it."""
     timings = evidence.terms.timings
     warm_up = timings.warm_up if moment.step == 0 else timings.warm_up_after_shift
-    tallies = {name: replace(tally, blocks=0, requests=(0.0, 0.0)) for name, tally in evidence.tallies.items()}
+    tallies = {name: tally.stepped for name, tally in evidence.tallies.items()}
     return replace(evidence, step=moment.step, opens=moment.t + warm_up, quiet=0.0, tallies=tallies)
 
 
-def _looked(evidence: Evidence, moment: Moment, served: float | None) -> tuple[Gross | None, Pair]:
-    """Bet on plain breakage, between two looks at which both answered."""
-    gross = evidence.gross
-    if gross is None:
-        return None, evidence.looked
+def _looked(evidence: Evidence, moment: Moment, served: float | None) -> tuple[Gross | None, Pair, float]:
+    """Bet on plain breakage, between two looks at which both answered.
+
+    The looks are a third of a block apart at least, however often Prometheus scrapes: what happens within the time of
+    one block falls into four of them at most, and may multiply the lane's evidence by less than what is proof.
+    """
+    gross, before = evidence.gross, (evidence.looked, evidence.looked_at)
     canary, stable = moment.pairs.get(evidence.terms.breakage or "", (None, None))
-    if stable is None or (canary is None and served is not None):
-        return gross, evidence.looked
+    if gross is None or stable is None or (canary is None and served is not None):
+        return gross, *before
+    if moment.t - evidence.looked_at < evidence.terms.timings.block // LOOKS:
+        return gross, *before
     before_canary, before_stable = evidence.looked
     if before_stable is not None:
         gained = stable.since(before_stable)
@@ -241,7 +269,7 @@ def _looked(evidence: Evidence, moment: Moment, served: float | None) -> tuple[G
             gross = replace(gross, memory=gross.memory.after(gained.sane))
         else:
             gross = gross.after(canary if before_canary is None else canary.since(before_canary), gained)
-    return gross, (canary, stable)
+    return gross, (canary, stable), moment.t
 
 
 @dataclass(slots=True)
@@ -271,7 +299,7 @@ def _cut(evidence: Evidence, moment: Moment, step: int) -> _Cut:
             if block.step != HISTORY:
                 cut.news = True
                 after = cut.tallies[name].after(block)
-                cut.tallies[name] = after if block.step == step else replace(after, blocks=0, requests=(0.0, 0.0))
+                cut.tallies[name] = after if block.step == step else after.stepped
     return cut
 
 
@@ -285,7 +313,7 @@ def _gauged(evidence: Evidence, moment: Moment, served: float, cut: _Cut) -> boo
         track, tally = cut.tracks[question.name], cut.tallies[question.name]
         assert isinstance(track, Gauge)
         cut.tracks[question.name] = track.after(*pair)
-        cut.tallies[question.name] = replace(tally, blocks=tally.blocks + 1)
+        cut.tallies[question.name] = tally.seen(moment.t, moment.t - tally.last if tally.blocks else None)
         news = True
     return news
 
@@ -302,20 +330,45 @@ def lacking(evidence: Evidence) -> Mapping[str, str]:
     return found
 
 
+def _silent(evidence: Evidence, lacks: Mapping[str, str]) -> bool:
+    """Whether what is lacking is silence, which patience ends; of a drift it never is."""
+    return any(lack not in NO_SILENCE for name, lack in lacks.items() if name not in _holds(evidence))
+
+
+def _holds(evidence: Evidence) -> set[str]:
+    """Name the questions that hold a rollout at most, and never end one."""
+    return {question.name for question in evidence.terms.questions if question.kind is Kind.DRIFT}
+
+
 def _lack(evidence: Evidence, question: Question) -> str:
     """Say what one metric lacks, in a word; empty: nothing."""
     tally, track, terms = evidence.tallies[question.name], evidence.tracks[question.name], evidence.terms
     if question.decides and value(evidence, question.name) >= SMELLS_ALONE:
         return "smells"
-    if question.kind is Kind.GAUGE:
-        return "" if tally.blocks and isinstance(track, Gauge) and not track.over else "gauge"
-    if question.kind is Kind.DRIFT:
-        return "drift" if value(evidence, question.name) >= terms.bound else ""
-    if tally.requests[0] < terms.min_requests or not tally.blocks:
+    if question.kind is Kind.DRIFT and value(evidence, question.name) >= terms.bound:
+        return "drift"
+    if question.kind in (Kind.GAUGE, Kind.DRIFT) and not tally.blocks:
+        return "windows"
+    if question.kind not in (Kind.GAUGE, Kind.DRIFT) and (tally.requests[0] < terms.min_requests or not tally.blocks):
         return "requests"
-    assert isinstance(track, Errors | Latency)
+    if evidence.t - tally.last > fresh_for(evidence, question):
+        return "stale"
     if isinstance(track, Latency) and track.margin.tolerance is not None and not track.rows:
         return "requests" if chosen(track.exceeding) else "edges"
-    if track.margin.limit is not None and track.limit is None:
+    if isinstance(track, Latency) and track.margin.limit is not None and track.limit is None:
         return "beyond"
-    return "limit" if track.limit is not None and track.limit.over else ""
+    limit = track if isinstance(track, Gauge) else None if isinstance(track, Drift) else track.limit
+    return "limit" if limit is not None and limit.over else ""
+
+
+def fresh_for(evidence: Evidence, question: Question) -> float:
+    """Say for how many seconds what was counted last of a metric still speaks of now.
+
+    Where requests are few, blocks are long, and it takes as much longer to see that no more come.  By the middle of
+    the newest lengths, since an outage that is over makes one long block too.
+    """
+    block, lengths = evidence.terms.timings.block, evidence.tallies[question.name].lengths
+    usual = median_low(lengths) if lengths else 0.0
+    if question.kind is Kind.GAUGE:
+        return max(WINDOWS_MISSED * max(WINDOW * block, usual), FRESH)
+    return max(BLOCKS_MISSED * max(block, usual), FRESH)

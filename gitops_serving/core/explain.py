@@ -118,7 +118,7 @@ def ahead(seen: Situation) -> Ahead:
     if below and here and mute:
         times["silent"] = seen.now + left
     if below and sighted and policy.on_timeout is Exhausted.ABORT:
-        times["overtime"] = canary.started + rollout.held_in_all + policy.max_duration
+        times["overtime"] = canary.started + rollout.held_in_all + verdict.drifting + policy.max_duration
     return Ahead(**{name: at for name, at in times.items() if at >= seen.now})
 
 

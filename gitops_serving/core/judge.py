@@ -64,7 +64,9 @@ def judge(
         return Verdict(Outcome.SILENT, "nothing is on trial yet", foresight=foreseen(policy, evidence))
     if plan.behind:
         left = plan.step * plan.behind
-        return Verdict(Outcome.SILENT, f"catching up with the evidence; {left.total_seconds():.0f} s of it are left")
+        because = f"catching up with the evidence; {left.total_seconds():.0f} s of it are left"
+        drifting = timedelta(seconds=evidence.drifting) + left  # what is not read yet may have been that
+        return Verdict(Outcome.SILENT, because, drifting=drifting)
     return assess(policy, evidence, folded.wrong, silence(evidence, now=now, since=since, held=held))
 
 
@@ -84,12 +86,12 @@ def assess(
     told = next((tally.requests for tally in evidence.tallies.values() if any(tally.requests)), (0.0, 0.0))
     if failing:
         return Verdict(Outcome.FAIL, proof(evidence, measurements), timedelta(), measurements, told, total, bound)
-    lacks = lacking(evidence)
+    lacks, drifting = lacking(evidence), timedelta(seconds=evidence.drifting)
     enforced = [m for m in measurements if m.enforced]
     unread = [name for name in wrong if any(m.metric == name for m in enforced)]
     if not lacks and not unread:
         because = "; ".join(m.because for m in enforced)
-        return Verdict(Outcome.PASS, because, timedelta(), measurements, told, total, bound)
+        return Verdict(Outcome.PASS, because, timedelta(), measurements, told, total, bound, drifting=drifting)
     because = "; ".join(m.because for m in enforced if m.outcome is Outcome.SILENT)
     if total >= SMELLS:
         because = "; ".join(
@@ -97,7 +99,7 @@ def assess(
         )
     if unread:  # a wrong query is no silence
         silent_for = timedelta()
-    return Verdict(Outcome.SILENT, because, silent_for, measurements, told, total, bound)
+    return Verdict(Outcome.SILENT, because, silent_for, measurements, told, total, bound, drifting=drifting)
 
 
 def _blindness(plan: Plan, readings: Mapping[str, Reading], evidence: Evidence | None, now: datetime) -> str | None:

@@ -99,6 +99,7 @@ class Verdict:
     bound: float = 20.0  # what it takes to abort: one over the budget of false aborts
     blind: str = ""  # why nothing new can be seen, of a failure that stands all the same
     foresight: str = ""  # what a rollout can see at the present traffic; empty: not known
+    drifting: timedelta = timedelta()  # scraped time, in all, in which nothing but a drift held it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
 """Blocks to wealth: the evidence that one metric has gathered against the canary.
 
 One kind of track for each question: are errors more frequent than stable's by more than
-the margin, are answers slower at any of up to six bucket edges, is a limit broken, is a
-gauge worse, do predictions drift, or is the canary simply broken.  A track is a value;
-`after` returns the next one, and what it bets on a block comes from the blocks before.
+the margin, are answers slower at any of up to six bucket edges, is a limit broken, do
+predictions drift, or is the canary simply broken; `gauges` has the one of numbers.  A
+track is a value; `after` returns the next one, and what it bets on a block comes from the
+blocks before.
 """
 
 from __future__ import annotations
@@ -37,11 +38,9 @@ EDGES = 6  # of a histogram that are bet on
 RARELY, OFTEN = 0.0002, 0.85  # how often stable exceeds an edge that is bet on
 ERROR_EFFECTS = (1.6, 3.0, 8.0)  # times the margin's border
 LATENCY_EFFECTS = (1.8, 3.5, 8.0)  # times the margin, on the probit scale
-GAUGE_EFFECTS = (0.4, 0.8, 1.6)  # standard deviations
 ERRORS_PRIOR, LATENCY_PRIOR = 2.0, 1.5  # dispersion before there are blocks
 LIMIT_PRIOR = 6.0  # likewise, where nothing of what hits both arms cancels
 SLOW = 0.01  # of all answers may be slower than a limit of latency, which is one of the 99th percentile
-FEWEST_WINDOWS = 4  # of a gauge
 PSEUDO = 20.0  # counts that stand for what is expected, where predictions are compared
 
 
@@ -109,7 +108,7 @@ class Limit:
         recent = (*self.recent, (bad[0], requests[0]))[-RECENT:]
         phi = stats.clumping(recent, LIMIT_PRIOR)
         log_e = stats.above_log_e(counted[0] / phi, counted[1] / phi, self.rate)
-        value = _capped(self.value, log_e, most(requests[0]))
+        value = capped(self.value, log_e, most(requests[0]))
         return replace(self, counted=counted, recent=recent, kept=self.kept + 1, value=value)
 
     @property
@@ -133,7 +132,7 @@ def most(requests: float) -> float:
     return min(2 + requests / 10, CAP)
 
 
-def _capped(before: float, log_e: float, cap: float = CAP) -> float:
+def capped(before: float, log_e: float, cap: float = CAP) -> float:
     """A smaller e-value is one as well."""
     return min(math.exp(min(log_e, 500.0)), cap * max(1.0, before))
 
@@ -294,67 +293,6 @@ class Gross:
             phi = max(2.0, 4.0 - canary.requests / 4)
             wealth = wealth.after([stats.two_sample_log_e(*counts, (a, b), (1.0, 0.25))[0] / phi for a in (0.5, 0.95)])
         return replace(self, wealth=wealth, memory=self.memory.after(Counts(stable.requests, stable.bad[:1])))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gauge:
-    """A number of each revision at the same instants, compared in pairs, limited, or both."""
-
-    margin: Margin
-    sign: float = 1.0  # -1 where higher is better
-    compared: tuple[float, float, int] = (0.0, 0.0, 0)  # sum, sum of squares, and number of the paired excesses
-    canary_over: tuple[float, float, int] = (0.0, 0.0, 0)  # likewise of the canary over the limit
-    stable_over: tuple[float, float, int] = (0.0, 0.0, 0)
-    kept: tuple[float, float] = (1.0, 1.0)  # the e-values of the first two
-    total: tuple[float, float] = (0.0, 0.0)  # of all values so far, for means
-
-    @property
-    def windows(self) -> int:
-        """How many pairs were seen."""
-        return max(self.compared[2], self.canary_over[2])
-
-    @property
-    def values(self) -> tuple[float, ...]:
-        """The e-values; their mean is the metric's."""
-        compared = () if self.margin.tolerance is None else (self.kept[0],)
-        limited = min(self.kept[1], 1.0) if self.shared else self.kept[1]
-        return (*compared, *([] if self.margin.limit is None else [limited]))
-
-    @property
-    def over(self) -> bool:
-        """Whether the canary was above the limit so far, by chance or not."""
-        return self.canary_over[0] > 0
-
-    @property
-    def shared(self) -> bool:
-        """Whether stable was above the limit too: then going back would cure nothing."""
-        return self.stable_over[0] > 0
-
-    def after(self, canary: float, stable: float) -> Gauge:
-        """Look at one more pair."""
-        track = replace(self, total=(self.total[0] + canary, self.total[1] + stable))
-        if self.margin.tolerance is not None:
-            allowed = self.margin.tolerance * abs(stable) + self.margin.at_least
-            track = replace(track, compared=_with(self.compared, self.sign * (canary - stable) - allowed))
-        if (limit := self.margin.limit) is not None:
-            over, beside = self.sign * (canary - limit), self.sign * (stable - limit)
-            track = replace(
-                track, canary_over=_with(self.canary_over, over), stable_over=_with(self.stable_over, beside)
-            )
-        return replace(track, kept=(_t_value(track.compared, self.kept[0]), _t_value(track.canary_over, self.kept[1])))
-
-
-def _with(sums: tuple[float, float, int], value: float) -> tuple[float, float, int]:
-    return sums[0] + value, sums[1] + value * value, sums[2] + 1
-
-
-def _t_value(sums: tuple[float, float, int], before: float) -> float:
-    """The e-value of differences that ought not to be above 0."""
-    total, squares, windows = sums
-    if windows < FEWEST_WINDOWS:
-        return 1.0
-    logs = stats.t_log_e(total, squares, windows, GAUGE_EFFECTS)
-    return _capped(before, math.log(sum(math.exp(min(each, 500.0)) for each in logs) / len(logs)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,14 @@ import socket
 import subprocess
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gitops_serving import shipped
 from gitops_serving.adapters.prometheus import PrometheusMetrics
+from gitops_serving.core.accounts import Account, Line
 from gitops_serving.core.measure import Kind, Metric, Query, Reading, Source
 from gitops_serving.core.model import Policy, Step
 from gitops_serving.core.pack import chosen, detections, read_pack, render, resolve
@@ -35,7 +37,6 @@ from tests.contract.stub import Call, await_that, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from gitops_serving.ports import Metrics
 
@@ -64,6 +65,12 @@ def targets() -> dict[str, tuple[str, dict[str, str], str]]:
     somebody = {name: filled(value, NOBODY, next(iter(REVISIONS))) for name, value in RELABELLED.items()}
     found[f"/{NOBODY}"] = (NOBODY, somebody, OTHERS)
     strange = [value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for value in (STRANGE, STRANGER)]
+    loans = [
+        f'loan_{what}_total{{revision_name="{revision}"}} {growth}'
+        for revision, bad in REVISIONS.items()
+        for what, growth in (("scored", 100), ("accepted", 100 - bad))
+    ]
+    found["/loans"] = ("loans", {}, "\n".join(loans))
     found["/strange"] = ("strange", {}, "\n".join(f'strange{{revision="{value}"}} 1' for value in strange))
     return found
 
@@ -242,6 +249,23 @@ def test_model_servers_are_detected_by_service_and_not_for_their_neighbours(metr
     assert present(metrics, found, "kserve")
     for neighbour in ("score", "scorer-2", ".*", "scorer|"):
         assert not present(metrics, found, "kserve", neighbour)
+
+
+def test_the_guide_s_gauge_of_one_s_own_is_understood(metrics: Metrics) -> None:
+    """Its answers have no labels at all, of either revision: they were always taken for the same series."""
+    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
+    queries = [line.partition("query: ")[2] for line in guide.splitlines() if "query: sum(rate(loan_accepted_" in line]
+    assert queries
+    for query in queries:
+        source = Source(kind=Kind.GAUGE, parts={"value": query})
+        told = {
+            ("value", arm): [(Line.of(series, 1.0), series.samples[-1][1]) for series in reading.series]
+            for arm, revision in zip(("stable", "canary"), REVISIONS, strict=True)
+            for reading in readings(metrics, source, "loans", revision).values()
+        }
+        account = Account(source)
+        assert account.hear(told), account.odd
+        assert [round(value, 6) for each in told.values() for _, value in each] == [0.95, 0.8]
 
 
 def test_no_value_breaks_a_query_or_matches_another(metrics: Metrics) -> None:

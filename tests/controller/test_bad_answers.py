@@ -1,7 +1,7 @@
 """What bad input gets: each has a defined outcome; none passes, none aborts.
 
 NaN, Inf, empty vectors, two series where one is meant, stale series, counters that jump
-back, a histogram whose buckets change, a scrape gap of ten minutes, clock skew; and a
+back, a histogram whose buckets change or differ from pod to pod, a scrape gap of ten minutes, clock skew; and a
 query that Prometheus rejects is a configuration error with Prometheus's words.
 """
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gitops_serving.core.gauges import Gauge
 from gitops_serving.core.measure import Outcome
-from gitops_serving.core.tracks import Gauge
 
 from .answers import (
     DRIFT,
@@ -34,11 +34,12 @@ from .answers import (
     weighed,
 )
 from .stage import Stage, seen
+from .test_bad_midway import GOOD_OF_ALL, GOOD_SCORE, through_a_gap
 
 if TYPE_CHECKING:
     from gitops_serving.core.measure import Metric, Verdict
 
-    from .answers import Answer
+    from .answers import Answer, Value
 
 PATIENCE = 10 * MINUTE
 PARSE_ERROR = "Prometheus cannot evaluate the query (bad_data: invalid parameter: parse error); correct its expression"
@@ -51,8 +52,8 @@ def only(value: float) -> dict[str, Answer]:
 
 NOTHING: dict[str, Answer] = {}
 TWO: dict[str, Answer] = {"value": [({"pod": "a"}, lambda _: 0.2), ({"pod": "b"}, lambda _: 0.9)]}
-GOOD_SCORE: dict[str, Answer] = {"value": [({}, lambda t: 0.9 + 0.01 * math.sin(t))]}
 NAMES: dict[str, Answer] = {"total": [({"__name__": name}, rising(2.0)) for name in "ab"], "bad": []}
+FALLEN: Answer = [({"le": le}, rising(share)) for le, share in (("0.1", 2.0), ("0.5", 1.0), ("+Inf", 2.0))]
 WITHOUT_INF: dict[str, Answer] = {"buckets": bucketed(0.1, 2.0)["buckets"][:-1]}
 
 
@@ -100,6 +101,18 @@ BAD: dict[str, tuple[Answers, Metric, str, bool]] = {
         Answers(WITHOUT_INF, bucketed(0.1, 18.0)),
         LATENCY,
         "without its last bucket, +Inf",
+        False,
+    ),
+    "a query of good requests that finds nothing": (
+        Answers({"total": [({}, rising(2.0))]}, {"total": [({}, rising(18.0))]}),
+        GOOD_OF_ALL,
+        "nothing is told of those that were good",
+        False,
+    ),
+    "a histogram that is not cumulative": (
+        Answers({"buckets": FALLEN}, bucketed(0.1, 18.0)),
+        LATENCY,
+        "the histogram of canary is not cumulative",
         False,
     ),
     "a query that Prometheus rejects": (
@@ -150,18 +163,7 @@ def test_counters_that_jump_back_are_restarts_and_take_nothing_away() -> None:
 
 
 def test_a_scrape_gap_of_ten_minutes_blinds_and_is_neither_silence_nor_evidence() -> None:
-    """Prometheus answers with the last value for five minutes, and then with nothing."""
-
-    def through(rate: float, bad: float) -> dict[str, Answer]:
-        def value(t: float) -> float | None:
-            return (min(t, 300) if t < 900 else t) + 600 if not 600 < t < 900 else None
-
-        return {
-            "total": [({}, lambda t: None if (v := value(t)) is None else v * rate)],
-            "bad": [({}, lambda t: None if (v := value(t)) is None else v * rate * bad)],
-        }
-
-    answers = Answers(through(2.0, 0.001), through(18.0, 0.001), scraped=lambda t: not 300 < t < 900)
+    answers = Answers(through_a_gap(2.0, 0.001), through_a_gap(18.0, 0.001), scraped=lambda t: not 300 < t < 900)
     found = {at: weighing.verdict for at, weighing in over(answers, 1200)}
     during = {verdict.outcome for at, verdict in found.items() if 390 <= (at - STARTED).total_seconds() <= 900}
     assert during == {Outcome.BLIND}
@@ -206,6 +208,44 @@ def test_drift_never_aborts_and_only_holds() -> None:
     assert {verdict.outcome for verdict in found[15:]} == {Outcome.SILENT}
     assert max(verdict.silent_for for verdict in found) < 2 * MINUTE
     assert "drift predictions are spread otherwise than stable's" in found[-1].because
+
+
+def test_a_gauge_that_is_computed_has_no_labels_and_is_judged() -> None:
+    """Its answers look like one series: it was always said not to tell the revisions apart, and nothing passed."""
+    better = Answers(GOOD_SCORE, {"value": [({}, lambda t: 0.9 + 0.01 * math.cos(t))]}, told_apart=False)
+    assert weighed(better, 900, SCORE).verdict.outcome is Outcome.PASS
+    worse = Answers({"value": [({}, lambda t: 0.7 + 0.01 * math.sin(t))]}, GOOD_SCORE, told_apart=False)
+    assert weighed(worse, 900, SCORE).verdict.outcome is Outcome.FAIL
+
+
+def test_a_pod_without_one_of_the_buckets_is_complained_about_and_no_longer_once_it_has_gone() -> None:
+    """All its answers counted as slower than the edge that it lacks: good canaries were aborted, and bad ones not."""
+
+    def pods(slow: float, rate: float) -> list[tuple[dict[str, str], Value]]:
+        whole = [({**labels, "pod": "a"}, value) for labels, value in bucketed(slow, rate)["buckets"]]
+        part = [
+            ({**labels, "pod": "b"}, lambda t, value=value: value(t) if t < 300 else None)
+            for labels, value in bucketed(slow, rate)["buckets"]
+            if labels["le"] != "0.5"
+        ]
+        return whole + part
+
+    whole, mixed = bucketed(0.1, 18.0), {"buckets": pods(0.1, 1.0)}
+    for answers, arm in (
+        (Answers(mixed, whole), "canary"),
+        (Answers(bucketed(0.1, 2.0), {"buckets": pods(0.1, 9.0)}), "stable"),
+    ):
+        found = {at: weighing.verdict for at, weighing in over(answers, 600, LATENCY)}
+        during = [verdict for at, verdict in found.items() if 15 * SECOND < at - STARTED < 300 * SECOND]
+        assert {verdict.outcome for verdict in during} == {Outcome.SILENT}
+        assert {verdict.because for verdict in during} == {
+            f"latency: the histograms of {arm}'s pods have unlike buckets, and cannot be added up"
+        }
+        assert found[STARTED + 600 * SECOND].outcome is Outcome.PASS
+        assert found[STARTED + 600 * SECOND] == weighed(answers, 600, LATENCY).verdict
+    slow = Answers(bucketed(0.5, 2.0), {"buckets": pods(0.1, 9.0)})
+    assert weighed(slow, 280, LATENCY).verdict.outcome is Outcome.SILENT
+    assert weighed(slow, 900, LATENCY).verdict.outcome is Outcome.FAIL
 
 
 def test_a_dry_run_never_decides() -> None:

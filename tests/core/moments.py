@@ -34,6 +34,7 @@ def steady(
     since: int = 0,
     step: int = 0,
     history: int = 0,
+    every: int = EVERY,
 ) -> list[Moment]:
     """Look at steady counters of errors, or of requests slower than each edge; ``history``: seconds of stable alone."""
     rows = 1 if question.kind is Kind.COUNTER else len(EDGES)
@@ -54,7 +55,7 @@ def steady(
             edges=edges,
             pairs={question.name: (counts(canary, t), counts(stable, t + history))},
         )
-        for t in range(since, until + 1, EVERY)
+        for t in range(since, until + 1, every)
     ]
 
 

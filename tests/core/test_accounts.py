@@ -164,7 +164,7 @@ ODD: dict[str, tuple[Source, Values, str]] = {
     ),
     "a query of the policy's that does not": (
         GAUGE,
-        {("value", "canary"): [({}, 1.0)], ("value", "stable"): [({}, 1.0)]},
+        {("value", "canary"): [({"__name__": "x"}, 1.0)], ("value", "stable"): [({"__name__": "x"}, 1.0)]},
         "its query does not tell the revisions apart",
     ),
     "counters of several names": (
@@ -190,6 +190,31 @@ ODD: dict[str, tuple[Source, Values, str]] = {
         | {("buckets", "canary"): [({"le": "+Inf", "r": "c"}, 1.0), ({"le": "9"}, 1.0)]},
         "the histogram of canary has other buckets than before, and cannot be compared",
     ),
+    "pods with unlike buckets": (
+        BUCKETS,
+        {
+            ("buckets", "canary"): [
+                *[({"pod": "a", "le": le}, 1.0) for le in ("100", "500", "+Inf")],
+                *[({"pod": "b", "le": le}, 1.0) for le in ("100", "+Inf")],
+            ]
+        },
+        "the histograms of canary's pods have unlike buckets, and cannot be added up",
+    ),
+    "one bucket twice": (
+        BUCKETS,
+        {("buckets", "stable"): [({"le": le}, 1.0) for le in ("100", "100.0", "+Inf")]},
+        "the histograms of stable's pods have unlike buckets, and cannot be added up",
+    ),
+    "buckets that are not cumulative": (
+        BUCKETS,
+        edges({"100": 3.0, "500": 2.0, "+Inf": 5.0}),
+        "the histogram of canary is not cumulative: a bucket holds more than the next one up",
+    ),
+    "a query of good requests that finds none of stable's": (
+        Source(kind=Kind.COUNTER, parts={"total": "t", "good": "g"}),
+        {TOTAL: [({"r": "c"}, 1.0)], STABLE: [({"r": "s"}, 1.0)], ("good", "canary"): [({"r": "c"}, 1.0)]},
+        "stable has requests, and nothing is told of those that were good; correct the query for them",
+    ),
 }
 
 
@@ -207,6 +232,81 @@ def test_buckets_that_change_are_not_understood_until_they_are_what_they_were() 
     understood = [account.hear(heard(edges(each, "stable"))) for each in (old, new, old)]
     assert understood == [True, False, True]
     assert account.odd == ""
+
+
+def test_what_a_computed_gauge_is_answered_with_has_no_labels_and_is_of_either_revision() -> None:
+    """A ratio of sums was always said not to tell the revisions apart."""
+    for labels in ({}, {"namespace": "fraud"}):
+        told = heard({("value", arm): [(labels, 0.9)] for arm in ("canary", "stable")})
+        assert Account(GAUGE).hear(told)
+
+
+def test_what_a_histogram_gained_while_it_was_not_understood_is_counted_once_it_is() -> None:
+    """A pod without an edge made all its answers slower than that; it must not, and the others must lose nothing."""
+
+    def pods(values: Mapping[str, Mapping[str, float]]) -> Values:
+        return {
+            ("buckets", "canary"): [
+                ({"pod": pod, "le": le}, value) for pod, each in values.items() for le, value in each.items()
+            ]
+        }
+
+    account = Account(BUCKETS)
+    account.hear(heard(edges({"100": 0.0, "500": 0.0, "+Inf": 0.0}, "stable"), 0.001))
+    instants = [
+        pods({"a": {"100": 0.0, "500": 0.0, "+Inf": 0.0}}),
+        pods({"a": {"100": 10.0, "500": 10.0, "+Inf": 10.0}, "b": {"100": 50.0, "+Inf": 50.0}}),
+        pods({"a": {"100": 20.0, "500": 20.0, "+Inf": 20.0}, "b": {"100": 90.0, "+Inf": 90.0}}),
+        pods({"a": {"100": 30.0, "500": 30.0, "+Inf": 30.0}, "c": {"100": 70.0, "500": 70.0, "+Inf": 70.0}}),
+        pods({"a": {"100": 40.0, "500": 40.0, "+Inf": 40.0}, "c": {"100": 75.0, "500": 75.0, "+Inf": 75.0}}),
+    ]
+    understood = [account.hear(heard(each, 0.001)) for each in instants[:-1]]
+    assert understood == [True, False, False, True]
+    assert canary(account, instants[-1]) == Counts(45.0, (0.0, 0.0))
+
+
+def test_buckets_that_are_cumulative_again_are_understood_again() -> None:
+    account = Account(BUCKETS)
+    good, fallen = {"100": 1.0, "500": 2.0, "+Inf": 3.0}, {"100": 4.0, "500": 2.0, "+Inf": 3.0}
+    assert [account.hear(heard(edges(each))) for each in (good, fallen, fallen, good)] == [True, False, False, True]
+
+
+RELABELLED: dict[str, tuple[list[list[tuple[dict[str, str], float]]], float]] = {
+    "at once": ([[({"pod": "a"}, 1000.0)], [({"pod": "a", "z": "1"}, 1007.0)]], 7),
+    "with the old one still shown": (
+        [
+            [({"pod": "a"}, 1000.0)],
+            [({"pod": "a"}, 1000.0), ({"pod": "a", "z": "1"}, 1007.0)],
+            [({"pod": "a"}, 1000.0), ({"pod": "a", "z": "1"}, 1009.0)],
+            [({"pod": "a", "z": "1"}, 1010.0)],
+        ],
+        10,
+    ),
+    "several of them": (
+        [
+            [({"pod": "a", "code": "200"}, 1000.0), ({"pod": "a", "code": "500"}, 3.0)],
+            [({"pod": "a", "status": "200"}, 1007.0), ({"pod": "a", "status": "500"}, 5.0)],
+        ],
+        9,
+    ),
+    "to and fro": ([[({"pod": "a", "replica": str(n % 2)}, 1000.0 + n)] for n in range(10)], 9),
+    "with a restart": ([[({"pod": "a"}, 1000.0)], [({"pod": "a", "z": "1"}, 7.0)]], 7),
+    "in another pod alone": (
+        [
+            [({"pod": "a"}, 1000.0), ({"pod": "b"}, 2000.0)],
+            [({"pod": "a", "z": "1"}, 1007.0), ({"pod": "b"}, 2001.0)],
+        ],
+        8,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RELABELLED)
+def test_a_series_goes_on_under_other_labels_and_counts_no_past_again(case: str) -> None:
+    instants, gained = RELABELLED[case]
+    counts = canary(Account(COUNTED), *({TOTAL: told} for told in instants))
+    assert counts is not None
+    assert counts.requests == gained
 
 
 def test_the_surest_label_names_the_pod() -> None:

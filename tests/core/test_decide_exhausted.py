@@ -159,6 +159,16 @@ def test_a_time_out_is_told_in_one_sentence() -> None:
     assert explain(HELD_BY_TIME, HEALTHY) == f"{said}; the policy holds until somebody promotes or aborts."
 
 
+def test_the_time_for_which_a_drift_alone_held_is_not_the_rollout_s() -> None:
+    """A drift holds and never takes back: it did, by the time that ran out meanwhile."""
+    drifted = Verdict(Outcome.SILENT, "drift predictions are spread otherwise than stable's", drifting=HOUR)
+    for by, decision in ((HOUR, Wait(drifted.because)), (HOUR + SECOND, LONG)):
+        seen = late(replace(HEALTHY, verdict=drifted), by)
+        assert decide(seen) == decision
+        assert overdue(seen) is (decision is LONG)
+    assert ahead(replace(HEALTHY, verdict=drifted)).overtime == STARTED + 7 * HOUR
+
+
 # -- everywhere ------------------------------------------------------------------------------------------------------
 
 

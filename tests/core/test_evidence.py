@@ -16,11 +16,13 @@ from gitops_serving.core.evidence import (
     Moment,
     begun,
     fold,
+    fresh_for,
     lacking,
     shares,
     value,
 )
-from gitops_serving.core.tracks import CAP, Gauge, Margin
+from gitops_serving.core.gauges import Gauge
+from gitops_serving.core.tracks import CAP, Margin
 
 from .moments import DRIFT, EDGES, ERRORS, LATENCY, LIMIT, SCORE, TIMINGS, both, folded, gauges, steady, terms
 from .situations import quick
@@ -115,6 +117,39 @@ def test_plain_breakage_is_seen_during_the_warm_up() -> None:
     assert at <= 90
 
 
+def moment_of_breakage(every: int, at: int, seconds: int) -> list[Moment]:
+    """Look so often at two revisions of which the canary is broken for a while."""
+    found = both(
+        steady(ERRORS, (20.0, 0.0), (180.0, 0.001), until=at + seconds + 60, every=every),
+        steady(LATENCY, (20.0, 0.1), (180.0, 0.1), until=at + seconds + 60, every=every),
+    )
+    for moment in found:
+        canary, stable = moment.pairs["errors"]
+        assert canary is not None
+        bad = 20.0 * 0.9 * min(max(moment.t - at, 0), seconds)
+        moment.pairs["errors"] = (Counts(canary.requests, (bad,)), stable)
+    return found
+
+
+@pytest.mark.parametrize("every", [1, 2, 5, 10])
+def test_however_often_it_is_looked_at_no_bad_moment_of_a_block_s_time_ends_a_rollout(every: int) -> None:
+    """With a scrape a second ten bad seconds were ten looks, and ten looks were proof."""
+    for at in (0, 20, 47, 55, 75, 90, 300, 301, 307, 315, 322):
+        for seconds in (6, 10, 20, 30):
+            moments = moment_of_breakage(every, at, seconds)
+            assert reached(moments, ERRORS, LATENCY) is None, (at, seconds)
+            if at >= 300:  # before that a single metric has the wealth for a moment that falls into two blocks
+                alone = [replace(m, pairs={"errors": m.pairs["errors"]}, edges={}) for m in moments]
+                assert reached(alone, ERRORS) is None, (at, seconds)
+
+
+@pytest.mark.parametrize("every", [1, 2, 5, 10, 15, 30])
+def test_half_of_the_requests_failing_is_seen_in_three_minutes_however_often_it_is_looked_at(every: int) -> None:
+    at = reached(steady(ERRORS, (1.0, 0.5), (19.0, 0.001), every=every), ERRORS)
+    assert at is not None
+    assert at <= 180
+
+
 def test_what_is_as_good_as_stable_gathers_no_evidence() -> None:
     evidence = folded(steady(ERRORS, (20.0, 0.01), (180.0, 0.01), until=3000, history=600), ERRORS)
     assert evidence.total < 1
@@ -168,9 +203,18 @@ def test_drift_holds_and_never_aborts() -> None:
     assert lacking(enforced) == {"drift": "drift"}
     assert enforced.failed is None
     assert enforced.quiet == 0.0
+    assert enforced.drifting > 300
 
     dry = folded(drifting(), replace(DRIFT, enforced=False))
     assert not lacking(dry)
+    assert dry.drifting == 0.0
+
+
+def test_a_drift_of_which_nothing_is_seen_holds_and_is_no_silence() -> None:
+    evidence = folded(steady(ERRORS, (20.0, 0.001), GOOD, history=600), DRIFT, ERRORS)
+    assert lacking(evidence) == {"drift": "windows"}
+    assert (evidence.quiet, evidence.failed) == (0.0, None)
+    assert evidence.drifting == 600 - 90  # since errors lack nothing
 
 
 def test_holding_for_drift_is_not_counted_as_silence_once_something_else_is_missing_too() -> None:
@@ -253,6 +297,37 @@ def test_a_limit_is_blamed_on_the_canary_only_where_stable_keeps_it() -> None:
     assert shared.total <= 1
 
 
+def test_what_was_counted_last_speaks_of_now_only_for_a_while() -> None:
+    standing = steady(ERRORS, until=300)
+    still = [replace(standing[-1], t=300.0 + 10 * n) for n in range(1, 30)]
+    assert not lacking(folded([*standing, *still[:12]], ERRORS))
+    stale = folded([*standing, *still], ERRORS)
+    assert lacking(stale) == {"errors": "stale"}
+    assert stale.quiet == 590 - 310 - 120
+    canary, stable = standing[-1].pairs["errors"]
+    assert canary is not None
+    assert stable is not None
+    again = [
+        replace(
+            standing[-1],
+            t=600.0 + t,
+            pairs={"errors": (canary + Counts(2.0 * t, (0.0,)), stable + Counts(18.0 * t, (0.0,)))},
+        )
+        for t in (0, 10)
+    ]
+    assert not lacking(fold(stale, again))
+
+
+def test_a_long_outage_does_not_make_it_seem_usual_that_nothing_comes_in() -> None:
+    """It makes one block as long as itself; the one after it must not be waited for four times as long."""
+    moments = [m for m in steady(ERRORS, until=1800) if not 300 < m.t < 1200]
+    evidence = folded(moments, ERRORS)
+    assert max(evidence.tallies["errors"].lengths) == 30
+    shortly = folded([m for m in moments if m.t <= 1300], ERRORS)
+    assert max(shortly.tallies["errors"].lengths) > 900
+    assert fresh_for(shortly, ERRORS) == 120
+
+
 def test_silence_is_scraped_time_since_the_step_could_last_have_passed() -> None:
     quiet = [replace(m, pairs={"errors": (Counts(0.0, (0.0,)), m.pairs["errors"][1])}) for m in steady(ERRORS)]
     assert folded(quiet, ERRORS).quiet == 600 - 60 + 10  # from the end of the warm-up on
@@ -271,7 +346,7 @@ def test_a_gauge_with_late_labels_is_looked_at_only_when_they_arrive() -> None:
 
     assert windows(folded(gauges(SCORE, 0.9, 0.9), SCORE)) == 6  # from the end of the warm-up on
     assert windows(folded(gauges(late, 0.9, 0.9), late)) == 3
-    assert lacking(folded(gauges(late, 0.9, 0.9, until=270), late)) == {"score": "gauge"}
+    assert lacking(folded(gauges(late, 0.9, 0.9, until=270), late)) == {"score": "windows"}
 
 
 def test_counters_with_late_labels_are_looked_at_only_when_they_arrive() -> None:

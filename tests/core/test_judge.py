@@ -174,6 +174,7 @@ def test_who_is_catching_up_is_neither_blind_nor_silent() -> None:
     found = verdict(QUIET, witness=Reading(cause="no series"), plan=planned(behind=12))
     assert (found.outcome, found.silent_for) == (Outcome.SILENT, timedelta())
     assert found.because == "catching up with the evidence; 120 s of it are left"
+    assert found.drifting == timedelta(seconds=120)  # for all that is known
     assert verdict(BAD, plan=planned(behind=12)).outcome is Outcome.FAIL
 
 

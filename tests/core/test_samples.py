@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitops_serving.core.blocks import Counts
+from gitops_serving.core.gauges import Gauge
 from gitops_serving.core.measure import Reading, Series
 from gitops_serving.core.samples import gather
-from gitops_serving.core.tracks import Gauge
 
 from .moments import ERRORS, LATENCY, LIMIT, SCORE, terms
 from .readings import BUCKETS, GAUGE, Prometheus, gathered, planned, series

@@ -11,13 +11,10 @@ from hypothesis import strategies as st
 
 from gitops_serving.core.blocks import HISTORY, Block, Counts
 from gitops_serving.core.tracks import (
-    CAP,
     EDGES,
-    FEWEST_WINDOWS,
     GROSS_CAP,
     Drift,
     Errors,
-    Gauge,
     Gross,
     Latency,
     Limit,
@@ -191,53 +188,6 @@ def test_a_look_without_requests_is_no_evidence() -> None:
     gross = Gross().after(Counts(60.0, (60.0,)), Counts(540.0, (0.5,)))
     for canary, stable in ((Counts(0.0, (0.0,)), Counts(9.0, (0.0,))), (Counts(9.0, (9.0,)), Counts(0.0, (0.0,)))):
         assert gross.after(canary, stable).wealth == gross.wealth
-
-
-# -- gauges ----------------------------------------------------------------------------------------------------------
-
-
-def watched(gauge: Gauge, pairs: list[tuple[float, float]]) -> Gauge:
-    for canary, stable in pairs:
-        gauge = gauge.after(canary, stable)
-    return gauge
-
-
-NOISE = [0.01, -0.02, 0.015, -0.005, 0.0, 0.02, -0.01, 0.005] * 4
-
-
-def test_a_gauge_needs_some_windows_to_say_anything() -> None:
-    worse = [(1.0 + noise, 0.5) for noise in NOISE]
-    gauge = Gauge(margin=Margin(tolerance=0.1))
-    assert watched(gauge, worse[: FEWEST_WINDOWS - 1]).values == (1.0,)
-    assert watched(gauge, worse[:FEWEST_WINDOWS]).values[0] > 1
-    assert watched(gauge, worse).values[0] > 1000
-
-
-def test_no_window_multiplies_a_gauge_s_evidence_by_more_than_the_cap() -> None:
-    gauge, before = Gauge(margin=Margin(tolerance=0.0, limit=0.6)), (1.0, 1.0)
-    for noise in NOISE:
-        gauge = gauge.after(1.0 + noise, 0.5)
-        assert all(now <= CAP * max(1.0, then) * (1 + 1e-9) for now, then in zip(gauge.kept, before, strict=True))
-        before = gauge.kept
-
-
-def test_more_is_better_where_it_is_said_to_be() -> None:
-    gauge = Gauge(margin=Margin(tolerance=0.05), sign=-1.0)
-    assert watched(gauge, [(0.9 + noise, 0.8) for noise in NOISE]).values[0] < 1
-    assert watched(gauge, [(0.7 + noise, 0.8) for noise in NOISE]).values[0] > 1000
-    least = Gauge(margin=Margin(limit=0.75), sign=-1.0)
-    assert watched(least, [(0.7 + noise, 0.8) for noise in NOISE]).values[0] > 1000
-    assert not watched(least, [(0.8 + noise, 0.8) for noise in NOISE]).over
-
-
-def test_a_gauge_s_limit_is_not_held_against_the_canary_where_stable_breaks_it_too() -> None:
-    gauge = watched(Gauge(margin=Margin(limit=0.6)), [(1.0 + noise, 0.9) for noise in NOISE])
-    assert (gauge.shared, gauge.over) == (True, True)
-    assert gauge.values == (1.0,)
-
-
-def test_gauges_that_never_differ_are_no_evidence() -> None:
-    assert watched(Gauge(margin=Margin(tolerance=0.0)), [(1.0, 1.0)] * 20).values == (1.0,)
 
 
 # -- drift -----------------------------------------------------------------------------------------------------------
