@@ -74,6 +74,12 @@ class Timings:
     warm_up: float = 60.0  # of the first step
     warm_up_after_shift: float = 30.0
 
+    def later(self, delay: float) -> Timings:
+        """The same for a signal that speaks of what was so many seconds before, at every step."""
+        return replace(
+            self, warm_up=self.warm_up + delay, warm_up_after_shift=self.warm_up_after_shift + delay
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cutter:

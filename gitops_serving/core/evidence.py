@@ -18,7 +18,7 @@ from statistics import median_low
 from typing import TYPE_CHECKING
 
 from .blocks import HISTORY, Counts, Cutter, Timings
-from .gauges import Gauge
+from .gauges import FEWEST, Gauge
 from .measure import Kind
 from .tracks import Drift, Errors, Gross, Latency, Limit, Margin, chosen
 
@@ -147,7 +147,7 @@ def begun(terms: Terms) -> Evidence:
     return Evidence(
         terms=terms,
         cutters={
-            q.name: Cutter(timings=replace(terms.timings, warm_up=terms.timings.warm_up + q.delay))
+            q.name: Cutter(timings=terms.timings.later(q.delay))
             for q in terms.questions
             if q.kind is not Kind.GAUGE
         },
@@ -208,7 +208,7 @@ def _after(evidence: Evidence, moment: Moment) -> Evidence:
     cut = _cut(evidence, moment, HISTORY if served is None else moment.step)
     news = cut.news or gross is not evidence.gross
     if moment.gauges and served is not None and moment.t >= evidence.opens:
-        news = _gauged(evidence, moment, served, cut) or news
+        news = _gauged(evidence, moment, cut) or news
     after = Evidence(
         terms=evidence.terms,
         t=moment.t,
@@ -303,12 +303,12 @@ def _cut(evidence: Evidence, moment: Moment, step: int) -> _Cut:
     return cut
 
 
-def _gauged(evidence: Evidence, moment: Moment, served: float, cut: _Cut) -> bool:
+def _gauged(evidence: Evidence, moment: Moment, cut: _Cut) -> bool:
     """Look at gauges, those whose labels arrive late only when they do; tells whether any was looked at."""
-    warm_up, news = evidence.terms.timings.warm_up, False
+    news = False
     for question in evidence.terms.questions:
         pair = moment.gauges.get(question.name)
-        if pair is None or moment.t < served + question.delay + warm_up:
+        if pair is None or moment.t < evidence.opens + question.delay:  # until then it speaks of the weight before
             continue
         track, tally = cut.tracks[question.name], cut.tallies[question.name]
         assert isinstance(track, Gauge)
@@ -348,6 +348,8 @@ def _lack(evidence: Evidence, question: Question) -> str:
     if question.kind is Kind.DRIFT and value(evidence, question.name) >= terms.bound:
         return "drift"
     if question.kind in (Kind.GAUGE, Kind.DRIFT) and not tally.blocks:
+        return "windows"
+    if isinstance(track, Gauge) and track.windows < FEWEST:  # they say nothing yet, however far apart the two are
         return "windows"
     if question.kind not in (Kind.GAUGE, Kind.DRIFT) and (tally.requests[0] < terms.min_requests or not tally.blocks):
         return "requests"
