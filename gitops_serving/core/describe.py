@@ -64,9 +64,8 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
         words, canary, stable = _gauge(metric, track)
     elif isinstance(track, Drift):
         words = "predictions are spread otherwise than stable's" if lack else "predictions are spread as stable's"
-    elif tally.canary is None or tally.stable is None or (lack == "requests" and not guilty):
-        words = f"{tally.requests[0]:.0f} of {policy.min_requests} requests needed of the canary at this weight"
-        words = f": {words}"
+    elif tally.canary is None or tally.stable is None:
+        words = f": {_needed(policy, evidence, metric)}"
     elif lack == "edges":
         words = ": nearly all of stable's answers lie beyond its buckets, so that none tells faster from slower"
     elif isinstance(track, Errors):
@@ -80,6 +79,8 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
     because = f"{metric.name}{words if words.startswith(':') else ' ' + words}{_bounded(metric, track)}"
     if canary is not None or isinstance(track, Drift):
         because += f"; evidence {short(e)}" + (", which smells" if lack == "smells" and not guilty else "")
+    if lack == "requests" and canary is not None and not guilty:
+        because += f"; {_needed(policy, evidence, metric)}"
     return Measurement(
         metric=metric.name,
         outcome=outcome,
@@ -94,6 +95,14 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
         e=e,
         enforced=metric.enforced,
     )
+
+
+def _needed(policy: Policy, evidence: Evidence, metric: Metric) -> str:
+    """Say how many requests there are of those that must have been served at this weight."""
+    served = evidence.tallies[metric.name].requests[0]
+    if served >= policy.min_requests:
+        return "one more block needed, to bet on by this one"
+    return f"{served:,.0f} of {policy.min_requests:,} requests needed of the canary at this weight"
 
 
 def _allowed(metric: Metric, stable: float) -> float | None:
