@@ -100,7 +100,7 @@ def test_a_policy_that_waits_longer_than_the_canary_stood_is_undecided() -> None
 def test_a_canary_that_nobody_asks_is_aborted_when_patience_is_over() -> None:
     replayed = replay(PROMOTED, replace(POLICY, patience=4 * MINUTE), samples(11, canary=0.0))
 
-    assert (replayed.would, replayed.because) == (Would.ABORTED, "no evidence in time")
+    assert (replayed.would, replayed.because) == (Would.ABORTED, "no evidence in time (for 4m10s; patience is 4m)")
 
 
 def test_time_that_people_held_it_is_no_silence() -> None:
