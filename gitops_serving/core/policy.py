@@ -16,7 +16,7 @@ from typing import Literal
 from . import fields
 from .fields import Field, child, complain, format_duration, needed, opened, optional
 from .model import Exhausted, Policy, Step, Timing
-from .policy_metrics import read_metrics
+from .policy_metrics import HAVE_PATIENCE, hasty, read_metrics
 
 KIND = "RolloutPolicy"
 LATER_IN_SPEC = ("approval",)  # of the format, and refused until it is obeyed: else it would be a trap
@@ -64,6 +64,7 @@ def read_policy(source: bytes, path: str) -> Policy:
     )
     fields.finish(root)
     _check_duration(spec, policy)
+    _check_patience(spec, policy)
     fields.finish(root)
     return policy
 
@@ -83,6 +84,17 @@ def _check_duration(spec: Field | None, policy: Policy) -> None:
         where = optional(spec, "maxDuration") or child(spec, "steps")
         message = f"the steps take {format_duration(least)}, and maxDuration is {format_duration(policy.max_duration)}"
         complain(where, message, "raise maxDuration, or dwell less", "conflict")
+
+
+def _check_patience(spec: Field | None, policy: Policy) -> None:
+    """Check that silence cannot end a rollout before there could be any evidence."""
+    assert spec is not None
+    if policy.on_silence is not Exhausted.ABORT:
+        return
+    found = (hasty(metric, policy.patience, policy.timing.block) for metric in policy.metrics)
+    message = next((words for words in found if words), "")
+    if message:
+        complain(optional(spec, "patience") or child(spec, "analysis"), message, HAVE_PATIENCE, "conflict")
 
 
 def _steps(spec: Field | None) -> tuple[Step, ...]:
