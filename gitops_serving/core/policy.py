@@ -19,7 +19,9 @@ from .model import Exhausted, Policy, Step, Timing
 from .policy_metrics import HAVE_PATIENCE, hasty, read_metrics
 
 KIND = "RolloutPolicy"
+IN_SPEC = ("steps", "readyWithin", "patience", "onSilence", "maxDuration", "onTimeout", "analysis")
 LATER_IN_SPEC = ("approval",)  # of the format, and refused until it is obeyed: else it would be a trap
+NO_APPROVAL = {"before": "none"}  # what is done anyway, and may be said
 EXHAUSTED: tuple[Literal["abort", "hold"], ...] = ("abort", "hold")
 
 READY_WITHIN = timedelta(minutes=10)
@@ -36,11 +38,7 @@ def read_policy(source: bytes, path: str) -> Policy:
     """Read a policy file; raise one Invalid with every complaint about it, each with its line."""
     root = fields.opening(source, path, KIND)
     opened(root, ("apiVersion", "kind", "metadata", "spec"))
-    spec = opened(
-        needed(root, "spec", "add a spec with steps and analysis"),
-        ("steps", "readyWithin", "patience", "onSilence", "maxDuration", "onTimeout", "analysis"),
-        LATER_IN_SPEC,
-    )
+    spec = _spec(needed(root, "spec", "add a spec with steps and analysis"))
     analysis = opened(
         needed(spec, "analysis", "add analysis with at least one metric"),
         ("falseAbort", "minRequests", "timing", "metrics"),
@@ -67,6 +65,12 @@ def read_policy(source: bytes, path: str) -> Policy:
     _check_patience(spec, policy)
     fields.finish(root)
     return policy
+
+
+def _spec(field: Field | None) -> Field | None:
+    """Open the spec; that nobody has to approve of anything may stand in it."""
+    unasked = field is not None and isinstance(field.value, dict) and field.value.get("approval") == NO_APPROVAL
+    return opened(field, (*IN_SPEC, *LATER_IN_SPEC) if unasked else IN_SPEC, LATER_IN_SPEC)
 
 
 def _exhausted(spec: Field | None, key: str) -> Exhausted:

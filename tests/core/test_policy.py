@@ -379,6 +379,52 @@ def test_a_message_repeats_no_more_than_a_line_of_what_was_written() -> None:
     assert max(map(len, str(found).splitlines())) < 250
 
 
+WRITTEN_DOWN = """\
+apiVersion: gitops-serving.dev/v1alpha1
+kind: RolloutPolicy
+metadata: {name: standard}
+spec:
+  steps:
+    - {setWeight: 10, dwell: 5m}
+    - {setWeight: 25, dwell: 5m}
+    - {setWeight: 50, dwell: 10m}
+  readyWithin: 10m                # how long a canary may take to become ready
+  patience: 30m                   # how long a step may go without evidence
+  onSilence: abort                # or hold: what happens when patience is over; never promote
+  maxDuration: 6h                 # of a whole rollout; then onTimeout: abort | hold
+  approval: {before: none}        # none (default) | start | promote | step; given by a commit or a merged pull request
+  analysis:
+    falseAbort: 5%                # bound on the chance of aborting a good revision, over the whole rollout, however often one looks (measured: well below)
+    minRequests: 20               # per step, before anything may pass
+    timing: {block: 30s, warmUp: 60s, warmUpAfterShift: 30s}   # eager: 5s, 5s, 3s, for demos and tests
+    metrics:
+      - {name: errors,  pack: knative/errors,  compare: {tolerance: 20%, atLeast: 0.05%}}     # against stable, same window
+      - {name: latency, pack: knative/latency, compare: {tolerance: 10%}}
+      - {name: slo,     pack: knative/errors,  limit: {max: 1%}}
+      - name: accepted-share                                                                    # any PromQL
+        query: sum(rate(loan_accepted_total{revision_name="{{ revision }}"}[{{ window }}])) / sum(rate(loan_scored_total{revision_name="{{ revision }}"}[{{ window }}]))
+        kind: gauge
+        compare: {direction: higherIsBetter, tolerance: 2%}
+        delay: 15m                # labels arrive late
+        enforce: false            # dry run: judged and reported, never decides
+"""  # noqa: E501 -- the format's own example, as it stands there
+
+
+def test_the_example_of_the_format_reads_as_it_stands() -> None:
+    policy = read(WRITTEN_DOWN)
+    assert (policy.name, [step.weight for step in policy.steps]) == ("standard", [10, 25, 50])
+    assert [metric.name for metric in policy.metrics] == ["errors", "latency", "slo", "accepted-share"]
+    assert (policy.metrics[3].delay, policy.metrics[3].enforced) == (timedelta(minutes=15), False)
+
+
+@pytest.mark.parametrize(
+    "said", ["{before: promote}", "{before: step}", "none", "{before: none, by: [ada]}", "{before: []}"]
+)
+def test_an_approval_that_would_not_be_asked_for_is_refused(said: str) -> None:
+    found = refused(WRITTEN_DOWN.replace("{before: none} ", f"{said} "))
+    assert "unknown field spec.approval; remove it, this version does not read it yet" in str(found)
+
+
 IMPATIENT = {
     "a block": ("30s", "30s", "", "may take 40s: a block of 30s and 10s until somebody looks"),
     "a long block": (
