@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from .model import Policy
 
 CLOSE = 1e-3  # relative; nobody reads more digits
-SLOWEST = 20.0  # times as slow: who is slower than that needs no statistics
+SLOWEST = 100.0  # times as slow: who is slower than that needs no statistics
+TIMES = 10.0  # as slow: from there on a percentage is hard to read
 ALL = 0.999  # of the requests
 PLENTY = 500.0  # logarithm of evidence beyond every bound, and of a number that there still is
 PRIOR_BLOCKS = 4.0  # that the belief about the clumping of a limit weighs
@@ -206,6 +207,8 @@ def _slower(track: Latency, look: _Look) -> Told:
     factor = _least(proves, 1 + (track.margin.tolerance or 0.0), SLOWEST)
     if factor is None:
         return Told(f"no {look.name} up to {SLOWEST:.0f} times stable's", seen=False)
+    if factor >= TIMES:
+        return Told(f"{look.name} of {math.ceil(factor)} times stable's")
     return Told(f"{look.name} of +{math.ceil((factor - 1) * 100)}%")
 
 
