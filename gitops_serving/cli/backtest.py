@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gitops_serving.ports import Metrics, Tree
 
 COLUMNS = ("ENVIRONMENT", "SERVICE", "REVISION", "STARTED", "WAS", "WOULD", "BECAUSE")
+PICTURE = ".svg"
 DAYS = re.compile(r"(\d{1,4})d", re.ASCII)
 
 
@@ -55,6 +56,12 @@ class Wanted:
 def backtest(settings: Settings, wanted: Wanted, output: str) -> int:
     """Try a policy on the past, and say what to end with."""
     since = _since(wanted.since)
+    if wanted.picture is not None and wanted.picture.suffix.lower() != PICTURE:
+        raise Invalid(
+            f"cannot draw {wanted.picture}: a picture is an SVG",
+            code="picture",
+            remedy=f"name a file that ends with {PICTURE}; others can be made from it",
+        )
     with repository(settings) as opened:
         tree = opened.fetch()
         chosen = wiring.environments(settings, tree)
@@ -79,7 +86,7 @@ def backtest(settings: Settings, wanted: Wanted, output: str) -> int:
         render.print_document(document(compared), output)
     else:
         print_table(compared, several=len(chosen) > 1)
-    return code or (codes.NEGATIVE if any(each.wrongly or each.invalid for each in compared) else codes.OK)
+    return code or (codes.NEGATIVE if any(each.bad for each in compared) else codes.OK)
 
 
 def _journeys(opened: GitRepository, environment: str, service: str, since: datetime | None) -> list[Journey]:
@@ -123,7 +130,10 @@ def _one(metrics: Metrics, journey: Journey, policy: Policy | Invalid) -> Compar
     if isinstance(policy, Invalid):
         return Compared(journey, unknown(str(policy)), invalid=True)
     samples = rewind(metrics, journey, policy, wiring.clock())
-    return Compared(journey, unknown(samples, policy) if isinstance(samples, str) else replay(journey, policy, samples))
+    if isinstance(samples, str):
+        return Compared(journey, unknown(samples, policy))
+    unread = tuple(metric.name for metric in policy.metrics if metric.enforced and metric.name in samples.wrong)
+    return Compared(journey, replay(journey, policy, samples), unread=unread)
 
 
 @contextmanager
@@ -217,8 +227,10 @@ def would(each: Compared) -> str:
     if replayed.at is None:
         return replayed.would.value
     after = format_duration(timedelta(seconds=round((replayed.at - each.journey.started).total_seconds())))
-    wrongly = ", wrongly" if each.wrongly else ""
-    return f"{replayed.would.value} after {after}" + (f", {apart(each.later)}" if each.later is not None else wrongly)
+    said = (
+        apart(each.later) if each.later is not None else "wrongly" if each.wrongly else "missed" if each.missed else ""
+    )
+    return f"{replayed.would.value} after {after}" + (f", {said}" if said else "")
 
 
 def document(compared: Sequence[Compared]) -> dict[str, Any]:
@@ -233,6 +245,8 @@ def document(compared: Sequence[Compared]) -> dict[str, Any]:
             "would": count,
             "wrongly": sum(each.wrongly for each in compared),
             "missed": sum(each.missed for each in compared),
+            "invalid": sum(each.invalid for each in compared),
+            "unread": sum(bool(each.unread) for each in compared),
         },
         "items": [_item(each) for each in compared],
     }
@@ -267,6 +281,8 @@ def _item(each: Compared) -> dict[str, Any]:
         },
         "wrongly": each.wrongly,
         "missed": each.missed,
+        "invalid": each.invalid,
+        "unread": list(each.unread),
     }
 
 

@@ -37,11 +37,15 @@ def complain(error: GitopsServingError) -> None:
     say(str(error))
 
 
-def say(text: str) -> None:
+def say(text: str, kind: str = "error") -> None:
     """Write what went wrong as one block; further lines are further complaints."""
     from gitops_serving.core.ledger import one_line
 
-    print("error: " + "\n       ".join(one_line(line) for line in text.splitlines()), file=sys.stderr, flush=True)
+    print(
+        f"{kind}: " + f"\n{' ' * len(kind)}  ".join(one_line(line) for line in text.splitlines()),
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def debugging() -> bool:

@@ -135,7 +135,8 @@ def backtest(
     it would have done and when, next to what was done.  The traffic is what the weights of then gave.  No cluster is
     needed, and nothing is changed.
 
-    Ends with 1 if it would have aborted what was promoted and never taken back.
+    Ends with 1 if it would have aborted what was promoted and never taken back, or promoted what was aborted, and if
+    the policy or a metric that it enforces cannot be read.
     """
     from .backtest import Wanted
     from .backtest import backtest as tried

@@ -44,7 +44,8 @@ STORY_SECONDS = 210.0  # from the first look to the end of both rollouts; a quie
 LOOK_SECONDS = 0.7
 AWAY_SECONDS = 30.0  # a gateway that was killed is back after one, or after ten where memory is short
 RATE = 30  # requests a second and service
-FLOWING = 3 * RATE  # requests that must have been answered before anything is merged
+FLOWING = 20 * RATE  # requests answered before anything is merged: by them the first commits say what can be seen
+PARTS = 4  # in which it is said how far that is
 STORY = {"scorer": "promoted", "ranker": "aborted"}
 TITLES = {"scorer": "Serve gradient boosting", "ranker": "Rank by a table of bins"}
 
@@ -105,7 +106,10 @@ def _tell(stage: Stage, keeper: KeeperMaker, *, until_stopped: bool) -> int:
     rows = _watched(stage, scene, kept, watch, enough=_adopted, what="the adoption of both services")
     stables = {row.service: row.stable for row in rows}
     loads = _loaded(stage, scene, stage.place)
-    _answered(stage, scene, kept, lambda: _counted(watch) >= FLOWING)
+    stage.view.say("letting Prometheus see stable's traffic: the first commits say by it what the steps can detect")
+    for part in range(1, PARTS + 1):
+        _answered(stage, scene, kept, partial(_flowed, watch, FLOWING * part // PARTS))
+        stage.view.say(f"each service has answered {FLOWING * part // PARTS} of {FLOWING} requests")
     _merge(stage, scene)
     rows = _watched(stage, scene, kept, watch, enough=_over, what="the story")
     _answered(stage, scene, kept, lambda: _counted(watch, last=True) >= demo_report.LEAST_REQUESTS)
@@ -259,6 +263,11 @@ def _over(rows: Sequence[Row]) -> bool:
 def _answered(stage: Stage, scene: Scene, kept: Keeper, enough: Callable[[], bool]) -> None:
     """Wait until enough requests have been answered, and see that everything runs meanwhile."""
     stage.bell.until(lambda: _seen(stage, scene, kept, enough), UP_SECONDS, "answering the load")
+
+
+def _flowed(watch: Watch, enough: int) -> bool:
+    """Tell whether every service has answered so many predictions."""
+    return _counted(watch) >= enough
 
 
 def _counted(watch: Watch, *, last: bool = False) -> int:

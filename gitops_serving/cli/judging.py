@@ -19,26 +19,26 @@ from gitops_serving.core.policy import read_policy
 from . import codes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import TextIO
+    from typing import BinaryIO, TextIO
 
     from gitops_serving.core.model import Policy
 
 LONGEST_LINE = 1 << 20  # bytes; a sample has some hundreds
 
 
-def judge(policy: str, lines: Iterable[bytes], out: TextIO) -> int:
+def judge(policy: str, given: BinaryIO, out: TextIO) -> int:
     """Judge what comes, line by line; raises Invalid at the first line that is none of the judge's."""
     judging = Judging(read(policy))
     if judging.left_out:
-        codes.say(f"samples tell of errors and latency alone; not judged: {', '.join(judging.left_out)}")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+        codes.say(f"samples tell of errors and latency alone; not judged: {', '.join(judging.left_out)}", "note")
+    # No more of a line is read than it may have: one without an end would fill the memory.
+    for number, line in enumerate(iter(lambda: given.readline(LONGEST_LINE + 1), b""), 1):
         try:
-            answer = judging.take(_message(line))
+            answer = judging.take(message) if (message := _message(line)) is not None else None
         except Invalid as error:
             raise error.within(f"line {number}") from None
+        if judging.doubt:
+            codes.say(f"line {number}: {judging.doubt}", "note")
         if answer is not None:
             print(json.dumps(answer, ensure_ascii=False), file=out, flush=True)
     return codes.OK
@@ -60,9 +60,12 @@ def read(policy: str) -> Policy:
         ) from None
 
 
-def _message(line: bytes) -> dict[str, object]:
+def _message(line: bytes) -> dict[str, object] | None:
+    """Read a line; None: it is empty."""
     if len(line) > LONGEST_LINE:
         raise Invalid("the line is too long", code="limits", remedy="send one sample a line")
+    if not line.strip():
+        return None
     try:
         message = json.loads(line)
     except (ValueError, RecursionError) as error:

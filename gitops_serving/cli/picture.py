@@ -110,7 +110,7 @@ def _panel(each: Compared, top: float) -> tuple[list[str], float]:
     heading = [
         _text(24, top + 14, name, "name"),
         _text(WIDTH - 24, top + 14, started, "quiet small end"),
-        *(_text(24, top + 34 + 16 * row, line, "wrong" if each.wrongly else "quiet") for row, line in enumerate(lines)),
+        *(_text(24, top + 34 + 16 * row, line, "wrong" if each.bad else "quiet") for row, line in enumerate(lines)),
     ]
     if not replayed.curve:
         return heading, head
@@ -192,8 +192,8 @@ def _marks(each: Compared, area: Area) -> Iterator[str]:
     if journey.decided is not None:
         marks.append((journey.decided, f"was {journey.end.value}", "was", 6))
     if replayed.at is not None:
-        wrongly = ", wrongly" if each.wrongly else ""
-        marks.append((replayed.at, f"would have {replayed.would.value}{wrongly}", "would", 22))
+        badly = ", wrongly" if each.wrongly else ", missed" if each.missed else ""
+        marks.append((replayed.at, f"would have {replayed.would.value}{badly}", "would", 22))
     else:
         marks.append((replayed.curve[-1].at, replayed.would.value, "would", 22))
     later = journey.decided is not None and replayed.at is not None and replayed.at > journey.decided

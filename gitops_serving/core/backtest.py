@@ -223,6 +223,12 @@ class Compared:
     journey: Journey
     replayed: Replayed
     invalid: bool = False  # the policy cannot be read
+    unread: tuple[str, ...] = ()  # enforced metrics that cannot be read, without which nothing passes
+
+    @property
+    def bad(self) -> bool:
+        """Whether it speaks against the policy."""
+        return self.wrongly or self.missed or self.invalid or bool(self.unread)
 
     @property
     def wrongly(self) -> bool:
@@ -249,27 +255,33 @@ def summary(compared: Sequence[Compared]) -> str:
     """Say in one sentence what a policy would have changed."""
     if not compared:
         return "no rollout with a trial was found in the ledger"
-    unknown_ = _count(each.replayed.would is Would.UNKNOWN for each in compared)
-    known = len(compared) - unknown_
-    if not known:
-        return f"Prometheus has nothing of {_all(len(compared))} any more"
+    invalid = _count(each.invalid for each in compared)
+    gone = _count(each.replayed.would is Would.UNKNOWN and not each.invalid for each in compared)
+    known = len(compared) - invalid - gone
+    if gone == len(compared):
+        return f"Prometheus has nothing of {_all(gone)} any more"
+    if invalid == len(compared):
+        return f"the policy of {_all(invalid)} cannot be read"
     aborted = [each for each in compared if each.replayed.would is Would.ABORTED]
     earlier = [each.later for each in aborted if each.later is not None]
     first = f"would have aborted {len(aborted) or 'none'} of {known}{_when(earlier)}"
-    wrongly, missed, undecided = (
+    wrongly, missed, undecided, unread = (
         _count(found)
         for found in (
             (each.wrongly for each in compared),
             (each.missed for each in compared),
             (each.replayed.would is Would.UNDECIDED for each in compared),
+            (bool(each.unread) for each in compared),
         )
     )
     parts = [
-        first,
+        first if known else "",
         f"{wrongly or 'none'} wrongly" if aborted else "",
         f"would have promoted {missed} that {'was' if missed == 1 else 'were'} aborted" if missed else "",
         f"undecided about {undecided}" if undecided else "",
-        f"nothing is known of {unknown_} any more" if unknown_ else "",
+        f"a metric of {unread} cannot be read" if unread else "",
+        f"the policy of {invalid} cannot be read" if invalid else "",
+        f"nothing is known of {gone} any more" if gone else "",
     ]
     return "; ".join(part for part in parts if part)
 

@@ -76,9 +76,7 @@ class Timings:
 
     def later(self, delay: float) -> Timings:
         """The same for a signal that speaks of what was so many seconds before, at every step."""
-        return replace(
-            self, warm_up=self.warm_up + delay, warm_up_after_shift=self.warm_up_after_shift + delay
-        )
+        return replace(self, warm_up=self.warm_up + delay, warm_up_after_shift=self.warm_up_after_shift + delay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ it has no word for promoting.  Neither ends anything while we cannot see.
 from __future__ import annotations
 
 from datetime import timedelta
+from math import ceil
 from typing import TYPE_CHECKING
 
 from .due import arrived, hindered, restored
@@ -171,8 +172,13 @@ def _progress(seen: Situation, canary: Canary, policy: Policy) -> Decision:
     if not arrived(rollout, live):
         if live.created != canary.label or live.ready:
             return Wait(hindered(live) or "the cluster is catching up")
-        late = live.known and seen.now - begun - rollout.held_for > policy.ready_within
-        return Abort("not ready in time", rejects=True) if late else Wait(live.failure or "the canary is starting")
+        waited = seen.now - begun - rollout.held_for
+        if live.known and waited > policy.ready_within:
+            return Abort(
+                f"not ready in time (after {_whole(waited)}; readyWithin is {format_duration(policy.ready_within)})",
+                rejects=True,
+            )
+        return Wait(live.failure or "the canary is starting")
     if canary.weight == 100:
         return Wait("the canary is taking over")
     if verdict.outcome is Outcome.BLIND:
@@ -180,13 +186,19 @@ def _progress(seen: Situation, canary: Canary, policy: Policy) -> Decision:
     if verdict.outcome is Outcome.SILENT:
         if verdict.silent_for <= policy.patience:
             return Wait(verdict.because)
-        if policy.on_silence is Exhausted.HOLD:
-            return Wait("no evidence in time; the policy holds until there is, or somebody promotes or aborts")
-        return Abort("no evidence in time")
+        said, patience = "no evidence in time", f"patience is {format_duration(policy.patience)}"
+        if policy.on_silence is Exhausted.HOLD:  # how long it is would be news at every look
+            return Wait(f"{said} ({patience}); the policy holds until there is, or somebody promotes or aborts")
+        return Abort(f"{said} (for {_whole(verdict.silent_for)}; {patience})")
     if seen.now - begun < policy.step_at(canary.weight).dwell:
         return Wait("healthy, dwelling")
     above = [s for s in policy.steps if s.weight > canary.weight]
     return Shift(above[0].weight, verdict.because) if above else Shift(100, f"all steps passed; {verdict.because}")
+
+
+def _whole(span: timedelta) -> str:
+    """Write how long something took, in whole seconds; those that have begun count."""
+    return format_duration(timedelta(seconds=ceil(span.total_seconds())))
 
 
 def _overtime(policy: Policy) -> Abort | Wait:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .evidence import lacking, shares, value
-from .gauges import Gauge
+from .gauges import FEWEST, Gauge
 from .measure import Kind, Measurement, Outcome
 from .tracks import SLOW, Drift, Errors, Latency
 
@@ -63,13 +63,12 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
     track, tally = evidence.tracks[metric.name], evidence.tallies[metric.name]
     canary = stable = limit = None
     if isinstance(track, Gauge):
-        words, canary, stable = _gauge(metric, track) if lack != "windows" else (NO_WINDOW, None, None)
+        words, canary, stable = _gauge(metric, track) if tally.blocks else (NO_WINDOW, None, None)
     elif isinstance(track, Drift):
         words = f"predictions are spread {'otherwise than' if lack == 'drift' else 'as'} stable's"
         words = NO_WINDOW if lack == "windows" else words
-    elif tally.canary is None or tally.stable is None or (lack == "requests" and not guilty):
-        words = f"{tally.requests[0]:.0f} of {policy.min_requests} requests needed of the canary at this weight"
-        words = f": {words}"
+    elif tally.canary is None or tally.stable is None:
+        words = f": {_needed(policy, evidence, metric)}"
     elif lack == "edges":
         words = ": nearly all of stable's answers lie beyond its buckets, so that none tells faster from slower"
     elif isinstance(track, Errors):
@@ -85,6 +84,8 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
         because += f"; evidence {short(e)}" + (", which smells" if lack == "smells" and not guilty else "")
     if lack == "stale":
         because += f"; nothing new has come in for {evidence.t - tally.last:.0f} s"
+    if lack in {"requests", "windows"} and canary is not None and not guilty:
+        because += f"; {_needed(policy, evidence, metric)}"
     return Measurement(
         metric=metric.name,
         outcome=outcome,
@@ -99,6 +100,17 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
         e=e,
         enforced=metric.enforced,
     )
+
+
+def _needed(policy: Policy, evidence: Evidence, metric: Metric) -> str:
+    """Say how much there is of what must have been seen: of requests at this weight, or of a gauge's windows."""
+    track = evidence.tracks[metric.name]
+    if isinstance(track, Gauge):
+        return f"{track.windows} of {FEWEST} windows needed before it says anything"
+    served = evidence.tallies[metric.name].requests[0]
+    if served >= policy.min_requests:
+        return "one more block needed, to bet on by this one"
+    return f"{served:,.0f} of {policy.min_requests:,} requests needed of the canary at this weight"
 
 
 def _allowed(metric: Metric, stable: float) -> float | None:

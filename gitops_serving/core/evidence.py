@@ -147,9 +147,7 @@ def begun(terms: Terms) -> Evidence:
     return Evidence(
         terms=terms,
         cutters={
-            q.name: Cutter(timings=terms.timings.later(q.delay))
-            for q in terms.questions
-            if q.kind is not Kind.GAUGE
+            q.name: Cutter(timings=terms.timings.later(q.delay)) for q in terms.questions if q.kind is not Kind.GAUGE
         },
         tracks={q.name: _track(q) for q in terms.questions},
         tallies={q.name: Tally() for q in terms.questions},

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from math import isclose
 from typing import TYPE_CHECKING, Any
 
 from .blocks import HISTORY, Counts
@@ -34,6 +35,7 @@ VERDICTS = {
     Outcome.SILENT: "inconclusive",
     Outcome.BLIND: "inconclusive",
 }
+MOST = 1e15  # of any counter: the next power of ten cannot be counted in floating point, nor ever was
 MOST_EDGES = 1000  # a guess: far more than any histogram has
 
 
@@ -44,12 +46,15 @@ class Judging:
         self.policy, self.left_out = _readable(policy)
         self._evidence = begun(terms(self.policy))
         self._edges: tuple[float, ...] = ()
+        self.doubt = ""  # what is odd about the message that was taken last, said once a run; empty: nothing
+        self._doubted = False
 
     def take(self, message: Mapping[str, Any]) -> dict[str, Any] | None:
         """Take one message and answer it, if it asks for an answer.  Raises Invalid where it is none of ours."""
+        self.doubt = ""
         match message:
             case {"type": "start"}:
-                self._evidence, self._edges = begun(terms(self.policy)), ()
+                self._evidence, self._edges, self._doubted = begun(terms(self.policy)), (), False
                 return None
             case {"type": "sample", "sample": dict(sample)}:
                 self._evidence = self._after(self._evidence, sample)
@@ -58,16 +63,19 @@ class Judging:
 
     def _after(self, evidence: Evidence, sample: Mapping[str, Any]) -> Evidence:
         """Fold one sample."""
-        t, step = _finite(sample.get("t"), "t"), sample.get("step", HISTORY)
-        if isinstance(step, bool) or not isinstance(step, int) or step < HISTORY:
-            raise _wrong("step is no whole number from -1 on")
+        t = _finite(sample.get("t"), "t")
         if t <= evidence.t:
             raise _wrong(f"t is {t:g}, which is not after {evidence.t:g}")
+        step = _step(sample, t)
+        if step < evidence.step:
+            raise _wrong(f"step is {step} after {evidence.step}, and steps never fall within a run")
+        if sample.get("weight") is not None and not 0 <= _finite(sample["weight"], "weight") <= 100:
+            raise _wrong(f"weight is {sample['weight']:g}, which is no percentage")
         edges = _edges(sample.get("le", ()))
         if edges and self._edges and edges != self._edges:
             raise _wrong("le is not what it was before in this run, and other buckets cannot be compared")
         self._edges = self._edges or edges
-        canary, stable = (_arm(sample, arm, edges) for arm in ("canary", "baseline"))
+        canary, stable = (self._arm(sample, arm, edges, t) for arm in ("canary", "baseline"))
         moment = Moment(t=t, step=step)
         for metric in self.policy.metrics:
             row = 0 if metric.kind is Kind.COUNTER else 1
@@ -75,6 +83,25 @@ class Judging:
             if metric.kind is Kind.HISTOGRAM and edges:
                 moment.edges[metric.name] = tuple(edge for edge in edges if edge > 0)
         return fold(evidence, [moment])
+
+    def _arm(
+        self, sample: Mapping[str, Any], arm: str, edges: tuple[float, ...], t: float
+    ) -> tuple[Counts | None, Counts | None] | None:
+        """Read one revision's counters, and take note of what is odd about them."""
+        if arm not in sample and not (arm == "canary" and t < 0):  # before it began, stable may be alone
+            raise _wrong(f"{arm} is missing; write null for a scrape that was lost")
+        told = _arm(sample, arm, edges)
+        if told is not None and told[1] is not None and not isclose(told[0].requests, told[1].requests, rel_tol=1e-6):
+            self._doubt(
+                f"{arm} has {told[0].requests:g} requests, and {told[1].requests:g} in the bucket +Inf; "
+                "of one scrape they would be equal"
+            )
+        return told
+
+    def _doubt(self, words: str) -> None:
+        """Take note of something odd, once a run."""
+        if not self._doubted:
+            self.doubt, self._doubted = words, True
 
     def _verdict(self) -> dict[str, Any]:
         evidence = self._evidence.failed or self._evidence
@@ -100,14 +127,29 @@ def _readable(policy: Policy) -> tuple[Policy, tuple[str, ...]]:
     return replace(policy, metrics=tuple(kept)), left_out
 
 
-def _arm(sample: Mapping[str, Any], arm: str, edges: tuple[float, ...]) -> tuple[Counts | None, Counts | None] | None:
+def _step(sample: Mapping[str, Any], t: float) -> int:
+    """Read the step, which may be left out before the first."""
+    step = sample.get("step", HISTORY if t < 0 else None)
+    if isinstance(step, bool) or not isinstance(step, int) or step < HISTORY:
+        raise _wrong("step is missing" if step is None else "step is no whole number from -1 on")
+    if t < 0 <= step:
+        raise _wrong(f"step is {step} at t {t:g}; before 0 stable is alone, and step is -1")
+    if step < 0 < t:
+        raise _wrong(f"step is {step} at t {t:g}; from 0 on the canary has a step, the first being 0")
+    return step
+
+
+def _arm(sample: Mapping[str, Any], arm: str, edges: tuple[float, ...]) -> tuple[Counts, Counts | None] | None:
     """Read one revision's counters as errors and as requests beyond each edge; None: the scrape was lost."""
     told = sample.get(arm)
     if told is None:
         return None
     if not isinstance(told, dict):
         raise _wrong(f"{arm} is neither counters nor null")
-    errors = Counts(_count(told.get("requests"), "requests", arm), (_count(told.get("errors"), "errors", arm),))
+    requests, bad = (_count(told.get(key), key, arm) for key in ("requests", "errors"))
+    if bad > requests:
+        raise _wrong(f"{arm} has {bad:g} errors of {requests:g} requests")
+    errors = Counts(requests, (bad,))
     buckets = told.get("buckets", [])
     if not isinstance(buckets, list) or (buckets and len(buckets) != len(edges) + 1):
         raise _wrong(f"{arm} needs one bucket more than there are edges in le, the last being +Inf")
@@ -122,6 +164,8 @@ def _count(value: Any, what: str, arm: str) -> float:
     count = _finite(value, f"{what} of {arm}")
     if count < 0:
         raise _wrong(f"{what} of {arm} is below 0")
+    if count > MOST:
+        raise _wrong(f"{what} of {arm} is {count:g}, which is more than can be counted exactly")
     return count
 
 

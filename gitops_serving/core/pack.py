@@ -24,6 +24,8 @@ from . import fields, template
 from .errors import Invalid, joined
 from .fields import Field, complain, needed, opened, optional
 from .measure import Kind, Source
+from .model import Exhausted
+from .policy_metrics import HAVE_PATIENCE, hasty
 from .template import render
 
 if TYPE_CHECKING:
@@ -219,10 +221,16 @@ def resolve(policy: Policy, packs: Mapping[str, Pack | Invalid]) -> Policy:
             continue
         metrics.append(found)
         if metric.pack:
-            wrong += _unfit(found)
+            wrong += _unfit(found) or _hasty(policy, found)
     if wrong:
         raise joined(wrong)
     return replace(policy, metrics=tuple(metrics))
+
+
+def _hasty(policy: Policy, metric: Metric) -> list[Invalid]:
+    """Say that a policy's patience ends before a metric's first evidence: that it is a gauge is known here only."""
+    message = hasty(metric, policy.patience, policy.timing.block) if policy.on_silence is Exhausted.ABORT else ""
+    return [Invalid(message, code="conflict", remedy=HAVE_PATIENCE)] if message else []
 
 
 def lookup(metric: Metric, packs: Mapping[str, Pack | Invalid]) -> tuple[Source, ...]:

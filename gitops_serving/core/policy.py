@@ -16,10 +16,12 @@ from typing import Literal
 from . import fields
 from .fields import Field, child, complain, format_duration, needed, opened, optional
 from .model import Exhausted, Policy, Step, Timing
-from .policy_metrics import read_metrics
+from .policy_metrics import HAVE_PATIENCE, hasty, read_metrics
 
 KIND = "RolloutPolicy"
+IN_SPEC = ("steps", "readyWithin", "patience", "onSilence", "maxDuration", "onTimeout", "analysis")
 LATER_IN_SPEC = ("approval",)  # of the format, and refused until it is obeyed: else it would be a trap
+NO_APPROVAL = {"before": "none"}  # what is done anyway, and may be said
 EXHAUSTED: tuple[Literal["abort", "hold"], ...] = ("abort", "hold")
 
 READY_WITHIN = timedelta(minutes=10)
@@ -36,11 +38,7 @@ def read_policy(source: bytes, path: str) -> Policy:
     """Read a policy file; raise one Invalid with every complaint about it, each with its line."""
     root = fields.opening(source, path, KIND)
     opened(root, ("apiVersion", "kind", "metadata", "spec"))
-    spec = opened(
-        needed(root, "spec", "add a spec with steps and analysis"),
-        ("steps", "readyWithin", "patience", "onSilence", "maxDuration", "onTimeout", "analysis"),
-        LATER_IN_SPEC,
-    )
+    spec = _spec(needed(root, "spec", "add a spec with steps and analysis"))
     analysis = opened(
         needed(spec, "analysis", "add analysis with at least one metric"),
         ("falseAbort", "minRequests", "timing", "metrics"),
@@ -64,8 +62,15 @@ def read_policy(source: bytes, path: str) -> Policy:
     )
     fields.finish(root)
     _check_duration(spec, policy)
+    _check_patience(spec, policy)
     fields.finish(root)
     return policy
+
+
+def _spec(field: Field | None) -> Field | None:
+    """Open the spec; that nobody has to approve of anything may stand in it."""
+    unasked = field is not None and isinstance(field.value, dict) and field.value.get("approval") == NO_APPROVAL
+    return opened(field, (*IN_SPEC, *LATER_IN_SPEC) if unasked else IN_SPEC, LATER_IN_SPEC)
 
 
 def _exhausted(spec: Field | None, key: str) -> Exhausted:
@@ -83,6 +88,17 @@ def _check_duration(spec: Field | None, policy: Policy) -> None:
         where = optional(spec, "maxDuration") or child(spec, "steps")
         message = f"the steps take {format_duration(least)}, and maxDuration is {format_duration(policy.max_duration)}"
         complain(where, message, "raise maxDuration, or dwell less", "conflict")
+
+
+def _check_patience(spec: Field | None, policy: Policy) -> None:
+    """Check that silence cannot end a rollout before there could be any evidence."""
+    assert spec is not None
+    if policy.on_silence is not Exhausted.ABORT:
+        return
+    found = (hasty(metric, policy.patience, policy.timing.block) for metric in policy.metrics)
+    message = next((words for words in found if words), "")
+    if message:
+        complain(optional(spec, "patience") or child(spec, "analysis"), message, HAVE_PATIENCE, "conflict")
 
 
 def _steps(spec: Field | None) -> tuple[Step, ...]:

@@ -29,6 +29,12 @@ WELL_KNOWN = {"errors": "ratio", "latency": "seconds"}  # signals with their uni
 
 MOST_TOLERANCE = 10.0  # a guess: eleven times as bad as stable; whoever allows more compares nothing
 SHORTEST = timedelta(milliseconds=1)  # as a limit in seconds: no model answers faster
+HAVE_PATIENCE = "raise spec.patience above that, shorten timing.block or delay, or write onSilence: hold"
+WINDOW_BLOCKS = 3  # of which a window of a gauge is made
+SHORTEST_LOOK, LONGEST_LOOK = (
+    timedelta(seconds=1),
+    timedelta(minutes=1),
+)  # as often as Prometheus scrapes, or thrice a block
 LONGEST = timedelta(hours=1)  # as a limit of latency: longer than Knative lets a request take by default
 
 _PACK = re.compile(rf"({fields.NAME.pattern}/)?{fields.NAME.pattern}")
@@ -79,6 +85,26 @@ def read_metrics(analysis: Field | None, soonest: timedelta | None) -> tuple[Met
         message = "no metric is enforced against a comparison or a limit, so anything would pass"
         complain(listed, message, "remove enforce: false from one of them, or add a metric that decides", "dry")
     return metrics
+
+
+def hasty(metric: Metric, patience: timedelta, block: timedelta) -> str:
+    """Say why a metric's silence would end every rollout; empty: its first evidence comes in time.
+
+    It comes with the first block, or a gauge's first window, after the warm-up and the delay, and at a look.
+    """
+    gauge = any(source.kind is Kind.GAUGE for source in metric.sources)
+    blocks = WINDOW_BLOCKS if gauge else 1
+    look = min(max(timedelta(seconds=block // timedelta(seconds=3)), SHORTEST_LOOK), LONGEST_LOOK)
+    needed = metric.delay + blocks * block + look
+    if not _decides(metric) or patience > needed:
+        return ""
+    said = fields.format_duration
+    parts = [f"a delay of {said(metric.delay)}"] if metric.delay else []
+    parts += [f"{'three blocks' if gauge else 'a block'} of {said(block)}", f"{said(look)} until somebody looks"]
+    return (
+        f"silence aborts after {said(patience)}, and the first evidence of metric {metric.name} may take "
+        f"{said(needed)}: {', '.join(parts[:-1])} and {parts[-1]}"
+    )
 
 
 def _decides(metric: Metric) -> bool:

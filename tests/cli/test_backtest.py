@@ -22,6 +22,10 @@ STRICT = (
     .replace(b"minRequests: 20", b"minRequests: 20\n    falseAbort: 40%")
     .replace(b"name: brisk", b"name: strict")
 )
+LOOSE = re.sub(
+    rb"      - {name: errors.*\n", b"", fleets.POLICY.replace(b"dwell: 60s", b"dwell: 20s")
+)  # blind to errors
+UNREADABLE = fleets.POLICY + b"      - {name: mean, pack: mlserver/mean-latency, limit: {max: 1}}\n"
 SLOW = fleets.POLICY.replace(b"setWeight: 50, dwell: 60s", b"setWeight: 50, dwell: 20m")
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -119,6 +123,45 @@ def test_a_policy_that_cannot_be_read_is_a_negative_answer(past: Fleet) -> None:
 
     assert ended.code == 1
     assert "  unknown  policies/brisk.yaml" in ended.out
+    assert ended.out.endswith("\n\nThe policy of these 3 rollouts cannot be read.\n")
+
+
+def test_a_picture_says_that_the_policy_cannot_be_read(past: Fleet, tmp_path: Path) -> None:
+    past.git.push({"policies/brisk.yaml": b"kind: RolloutPolicy\n"}, "Break the policy")
+    past.run("backtest", "--picture", str(tmp_path / "evidence.svg"))
+
+    assert "The policy of these 3 rollouts cannot be read." in (tmp_path / "evidence.svg").read_text()
+
+
+def test_a_looser_policy_that_would_have_promoted_what_was_aborted_is_a_negative_answer(
+    past: Fleet, tmp_path: Path
+) -> None:
+    """It stood for 80 seconds at a tenth: a policy of shorter steps would have been through by then."""
+    ended = past.run("backtest", "--policy", file(tmp_path, LOOSE), "--picture", str(tmp_path / "evidence.svg"))
+
+    assert ended.code == 1
+    assert "; would have promoted 1 that was aborted" in ended.out
+    assert ", missed  " in ended.out.splitlines()[3]
+    assert "would have promoted, missed" in (tmp_path / "evidence.svg").read_text()
+
+
+def test_a_metric_that_is_enforced_and_cannot_be_read_is_a_negative_answer(past: Fleet, tmp_path: Path) -> None:
+    ended = past.run("backtest", "--policy", file(tmp_path, UNREADABLE))
+    dry = past.run("backtest", "--policy", file(tmp_path, UNREADABLE.replace(b"max: 1}", b"max: 1}, enforce: false")))
+    told = json.loads(past.run("backtest", "--policy", file(tmp_path, UNREADABLE), "-o", "json").out)
+
+    assert (ended.code, dry.code) == (1, 0)
+    assert "; a metric of 3 cannot be read." in ended.out
+    assert (told["summary"]["unread"], told["items"][0]["unread"]) == (3, ["mean"])
+
+
+@pytest.mark.parametrize("name", ["evidence.png", "evidence", "evidence.svg.gz"])
+def test_a_picture_that_is_no_svg_is_refused_before_anything_is_done(past: Fleet, tmp_path: Path, name: str) -> None:
+    ended = past.run("backtest", "--picture", str(tmp_path / name))
+
+    assert (ended.code, ended.out) == (2, "")
+    assert f"cannot draw {tmp_path / name}: a picture is an SVG; name a file that ends with .svg" in ended.err
+    assert not (tmp_path / name).exists()
 
 
 def test_machines_get_values(past: Fleet) -> None:

@@ -140,7 +140,9 @@ def test_silence_that_holds_is_said_never_to_abort(fleet: Fleet) -> None:
 
     lines = heads(fleet.run("explain", "scorer").out)
 
-    assert lines[1] == ("  now: No evidence in time; the policy holds until there is, or somebody promotes or aborts.")
+    assert lines[1] == (
+        "  now: No evidence in time (patience is 1m); the policy holds until there is, or somebody promotes or aborts."
+    )
     assert lines[2].endswith("as soon as the verdict is pass; under this policy silence never aborts")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +23,6 @@ from tests.core.test_jsonl import sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 COMMAND = (sys.executable, "-m", "gitops_serving", "judge")
 START = {"type": "start", "run": 1}
@@ -98,7 +100,14 @@ BROKEN = {
     "a line without end": (b'"' + b"x" * LONGEST_LINE + b'"', "the line is too long; send one sample a line"),
     "NaN": (b'{"type": "sample", "sample": {"t": NaN}}', "t is no number"),
     "a number beyond all": (b'{"type": "sample", "sample": {"t": 1e999}}', "t is no number"),
-    "a wrong shape": (b'{"type": "sample", "sample": {"t": 20, "canary": 5}}', "canary is neither counters nor null"),
+    "a wrong shape": (
+        b'{"type": "sample", "sample": {"t": 20, "step": 0, "canary": 5}}',
+        "canary is neither counters nor null",
+    ),
+    "more errors than requests": (
+        lines(sample(20.0, canary={"requests": 3, "errors": 4})),
+        "canary has 4 errors of 3 requests",
+    ),
     "time that goes back": (lines(sample(-100.0)), "t is -100, which is not after 0"),
     "other buckets": (lines(sample(20.0, le=[0.1, 0.2, 0.3])), "le is not what it was before in this run"),
 }
@@ -137,3 +146,38 @@ def test_without_jsonl_it_says_what_it_needs() -> None:
     found = ended(b"", "--policy", "standard")
     assert found.returncode == codes.USAGE
     assert b"judge needs --jsonl" in found.stderr
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory() -> None:
+    """More is sent than the pipe holds: whoever reads to the end of the line never answers."""
+    with talking() as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        with contextlib.suppress(BrokenPipeError):
+            for _ in range(64):
+                process.stdin.write(b"x" * (LONGEST_LINE // 8))
+                process.stdin.flush()
+        assert process.wait(20) == codes.USAGE
+        assert b"error: line 1: the line is too long" in process.stderr.read()
+
+
+def test_blanks_are_no_way_around_the_longest_line() -> None:
+    found = ended(b" " * (LONGEST_LINE + 1) + b"\n" + lines(START))
+    assert (found.returncode, b"error: line 1: the line is too long" in found.stderr) == (codes.USAGE, True)
+
+
+def test_what_is_odd_and_may_be_honest_is_noted_once_and_judged() -> None:
+    odd = [sample(float(t), canary={"requests": 9, "errors": 0, "buckets": [7, 7, 7, 8]}) for t in (0, 10)]
+    found = ended(lines(START, *odd))
+    assert (found.returncode, len(found.stdout.splitlines())) == (codes.OK, 2)
+    assert found.stderr.decode().splitlines() == [
+        "note: line 2: canary has 9 requests, and 8 in the bucket +Inf; of one scrape they would be equal"
+    ]
+
+
+def test_the_page_s_messages_get_the_page_s_answers() -> None:
+    page = (Path(__file__).parents[2] / "docs/judging.md").read_text(encoding="utf-8")
+    messages, answers = re.findall(r"```json\n(.*?)```", page.partition("## On numbers of your own")[2], re.DOTALL)
+    found = ended(messages.encode())
+    assert (found.returncode, found.stderr.decode()) == (codes.OK, "")
+    assert found.stdout.decode() == answers

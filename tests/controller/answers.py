@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 STARTED = NOON
 CANARY, STABLE = "scorer-predictor-00002", "scorer-predictor-00001"
+SCRAPES = re.compile(r"(?:max|min)\(count_over_time\(up\[(\d+)s")
 REVISION = '{revision="{{ revision }}"}'
 
 
@@ -86,8 +88,9 @@ class Answers:
         part = query.expression.partition("{")[0]
         if part in self.refuses:
             return Reading(cause=self.refuses[part], wrong=True)
-        if query.expression.startswith("max(count_over_time(up["):
-            return self._sampled(query, [({}, lambda t: 1.0 if self.scraped(t) else None)])
+        if counted := SCRAPES.match(query.expression):
+            scrapes = max(int(counted[1]) / 15, 1.0)  # it scrapes four times a minute
+            return self._sampled(query, [({}, lambda t: scrapes if self.scraped(t) else None)])
         revision = "canary" if CANARY in query.expression else "stable"
         told = self.canary if revision == "canary" else self.stable
         named = {"revision": revision} if self.told_apart else {}

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 PATIENCE = 10 * MINUTE
 GOOD_OF_ALL = replace(ERRORS, sources=own(Kind.COUNTER, "total", "good"))
 GOOD_SCORE: dict[str, Answer] = {"value": [({}, lambda t: 0.9 + 0.01 * math.sin(t))]}
-BAD_FROM, BAD_UNTIL = 300, 1080
+BAD_FROM, BAD_UNTIL = 500, 1280
 NOTICED = 30 + 180  # seconds: the block that was open then, and the longest time for which the last one is believed
 GOING: dict[str, Callable[[Value], Value]] = {
     "stuck": lambda value: lambda t: value(min(t, BAD_FROM)),
@@ -89,16 +89,16 @@ def test_what_goes_bad_midway_stops_progress_until_it_is_good_again(watched: str
     sick = canary if arm == "canary" else stable
     sick.update({part: [(labels, bad(good)) for labels, good in sick[part]] for part in parts})
     answers = Answers(canary, stable)
-    found = {(at - STARTED) // SECOND: each.verdict for at, each in over(answers, 1500, *metrics)}
+    found = {(at - STARTED) // SECOND: each.verdict for at, each in over(answers, 1695, *metrics)}
 
     assert Outcome.FAIL not in {verdict.outcome for verdict in found.values()}
-    before = [found[t].outcome for t in found if 200 <= t <= BAD_FROM]
+    before = [found[t].outcome for t in found if 450 <= t <= BAD_FROM]
     during = [found[t] for t in found if BAD_FROM + NOTICED < t <= BAD_UNTIL]
     assert set(before) == {Outcome.PASS}
     assert {verdict.outcome for verdict in during} == {Outcome.SILENT}
-    assert found[1500].outcome is Outcome.PASS
-    assert found[1500].silent_for == timedelta()
-    assert [weighed(answers, t, *metrics).verdict for t in (900, 1500)] == [found[900], found[1500]]
+    assert found[1695].outcome is Outcome.PASS
+    assert found[1695].silent_for == timedelta()
+    assert [weighed(answers, t, *metrics).verdict for t in (900, 1695)] == [found[900], found[1695]]
     assert (during[-1].silent_for > 8 * MINUTE) is (watched != "a drift")  # which holds at most, and ends nothing
 
 

@@ -203,7 +203,7 @@ def test_a_model_that_never_becomes_ready_is_aborted(stage: Stage) -> None:
     stage.pass_by(15)
     stage.tick()
     assert stage.actions()[-1] == "abort"
-    assert stage.record().rejected[0].because == "not ready in time"
+    assert stage.record().rejected[0].because == "not ready in time (after 5m5s; readyWithin is 5m)"
 
 
 def test_a_lost_seat_is_put_back_within_one_tick(stage: Stage) -> None:

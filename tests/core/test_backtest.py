@@ -100,7 +100,7 @@ def test_a_policy_that_waits_longer_than_the_canary_stood_is_undecided() -> None
 def test_a_canary_that_nobody_asks_is_aborted_when_patience_is_over() -> None:
     replayed = replay(PROMOTED, replace(POLICY, patience=4 * MINUTE), samples(11, canary=0.0))
 
-    assert (replayed.would, replayed.because) == (Would.ABORTED, "no evidence in time")
+    assert (replayed.would, replayed.because) == (Would.ABORTED, "no evidence in time (for 4m10s; patience is 4m)")
 
 
 def test_time_that_people_held_it_is_no_silence() -> None:
@@ -182,6 +182,8 @@ WRONGLY = Compared(PROMOTED, would(Would.ABORTED, 3))
 TAKEN_BACK = Compared(replace(PROMOTED, taken_back=True), would(Would.ABORTED, 3))
 MISSED = Compared(ABORTED, would(Would.PROMOTED, 10))
 OPEN = Compared(ABORTED, would(Would.UNDECIDED))
+BROKEN = Compared(PROMOTED, unknown("policies/standard.yaml: spec is missing"), invalid=True)
+UNREAD = Compared(PROMOTED, would(Would.UNDECIDED), unread=("errors",))
 GONE = Compared(PROMOTED, unknown("Prometheus has nothing of it any more"))
 
 
@@ -200,11 +202,21 @@ GONE = Compared(PROMOTED, unknown("Prometheus has nothing of it any more"))
         ([GOOD, OPEN, OPEN], "would have aborted none of 3; undecided about 2"),
         ([GOOD, GONE], "would have aborted none of 1; nothing is known of 1 any more"),
         ([GONE, GONE], "Prometheus has nothing of these 2 rollouts any more"),
+        ([BROKEN, BROKEN], "the policy of these 2 rollouts cannot be read"),
+        ([BROKEN], "the policy of the only rollout cannot be read"),
+        ([BROKEN, GONE], "the policy of 1 cannot be read; nothing is known of 1 any more"),
+        ([GOOD, BROKEN], "would have aborted none of 1; the policy of 1 cannot be read"),
+        ([GOOD, UNREAD], "would have aborted none of 2; undecided about 1; a metric of 1 cannot be read"),
         ([], "no rollout with a trial was found in the ledger"),
     ],
 )
 def test_all_rollouts_come_to_one_sentence(compared: list[Compared], sentence: str) -> None:
     assert summary(compared) == sentence
+
+
+def test_what_speaks_against_a_policy_is_told_from_what_does_not() -> None:
+    assert [each.bad for each in (WRONGLY, MISSED, BROKEN, UNREAD)] == [True] * 4
+    assert not any(each.bad for each in (GOOD, CAUGHT, TAKEN_BACK, OPEN, GONE))
 
 
 @pytest.mark.parametrize(

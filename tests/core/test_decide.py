@@ -339,7 +339,7 @@ RULES: dict[str, tuple[Situation, Decision]] = {
     ),
     "a canary that never becomes ready is aborted": (
         replace(STARTING, now=NOON + 11 * MINUTE + SECOND),
-        Abort("not ready in time", rejects=True),
+        Abort("not ready in time (after 10m1s; readyWithin is 10m)", rejects=True),
     ),
     "readiness is counted from the cluster's last change": (
         replace(STARTING, now=NOON + 11 * MINUTE),
@@ -362,7 +362,7 @@ RULES: dict[str, tuple[Situation, Decision]] = {
     "silence waits": (SILENT, Wait("12 of 20 requests needed")),
     "silence beyond patience aborts and rejects nothing": (
         replace(SILENT, verdict=replace(SILENT.verdict, silent_for=15 * MINUTE + SECOND)),
-        Abort("no evidence in time"),
+        Abort("no evidence in time (for 15m1s; patience is 15m)"),
     ),
     "silence beyond patience waits while held": (
         held(replace(SILENT, verdict=replace(SILENT.verdict, silent_for=16 * MINUTE))),

@@ -23,8 +23,10 @@ STARTED = NOON - 6 * MINUTE  # of everything that is on trial here
 TOO_LONG = "the rollout took longer than its policy allows (6h)"
 LONG = Abort(TOO_LONG)
 HELD_BY_TIME = Wait(f"{TOO_LONG}; the policy holds until somebody promotes or aborts")
-MUTE = Abort("no evidence in time")
-HELD_BY_SILENCE = Wait("no evidence in time; the policy holds until there is, or somebody promotes or aborts")
+MUTE = Abort("no evidence in time (for 15m1s; patience is 15m)")
+HELD_BY_SILENCE = Wait(
+    "no evidence in time (patience is 15m); the policy holds until there is, or somebody promotes or aborts"
+)
 SILENT_HOLDS = replace(THREE_STEPS, on_silence=Exhausted.HOLD)
 LONG_HOLDS = replace(THREE_STEPS, on_timeout=Exhausted.HOLD)
 
@@ -94,11 +96,11 @@ RULES: dict[str, tuple[Situation, Decision]] = {
     ),
     "a canary that is not ready in time is rejected, however long the rollout took": (
         late(STARTING),
-        Abort("not ready in time", rejects=True),
+        Abort("not ready in time (after 5h53m1s; readyWithin is 10m)", rejects=True),
     ),
     "a canary that is not ready in time is not kept by a policy that holds": (
         under(LONG_HOLDS, late(STARTING)),
-        Abort("not ready in time", rejects=True),
+        Abort("not ready in time (after 5h53m1s; readyWithin is 10m)", rejects=True),
     ),
     "silence that aborts is not kept by a time-out that holds": (under(LONG_HOLDS, late(mute(HEALTHY))), MUTE),
     "a failing verdict says more than a time-out": (

@@ -96,6 +96,31 @@ def test_too_few_requests_are_counted() -> None:
     assert (found.canary, found.requests) == (None, None)
 
 
+def test_a_metric_with_too_few_requests_says_what_it_saw_of_them() -> None:
+    evidence = folded(steady(ERRORS, (0.3, 0.0), (18.0, 0.005), until=130), ERRORS)
+    found = told(evidence, "errors")
+    assert found.outcome is Outcome.SILENT
+    assert found.because == (
+        "errors 0% of 18 requests, stable 0.50% of 1,080 (up to 0.65% is allowed); evidence 0.89; "
+        "18 of 20 requests needed of the canary at this weight"
+    )
+    assert (found.canary, found.requests) == (0.0, (18.0, 1080.0))
+    dry = told(evidence, "errors", metric=replace(METRICS[0], enforced=False))
+    assert dry.because.startswith("(dry run) errors 0% of 18 requests, stable 0.50% of 1,080 ")
+
+
+def test_after_a_shift_the_numbers_of_before_are_still_there() -> None:
+    moments = [replace(each, step=int(each.t > 300)) for each in steady(ERRORS, (2.0, 0.005), (18.0, 0.005), until=310)]
+    because = told(folded(moments, ERRORS), "errors").because
+    assert because.startswith("errors 0.50% of 460 requests, stable 0.50% of 4,140 ")
+    assert because.endswith("; 0 of 20 requests needed of the canary at this weight")
+
+
+def test_latency_without_a_history_needs_a_block_to_bet_by() -> None:
+    found = told(folded(steady(LATENCY, until=100), LATENCY), "latency")
+    assert found.because.endswith("; one more block needed, to bet on by this one")
+
+
 def test_a_histogram_that_tells_nothing_says_so() -> None:
     moments = steady(LATENCY, history=600)
     for moment in moments:

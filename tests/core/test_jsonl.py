@@ -168,6 +168,24 @@ WRONG: dict[str, tuple[Message, str]] = {
     "a step that is a fraction": (sample(0.0, step=0.5), "step is no whole number from -1 on"),
     "a step that is true": (sample(0.0, step=True), "step is no whole number from -1 on"),
     "a step before the first": (sample(0.0, step=-2), "from -1 on"),
+    "no step once there is a canary": ({"type": "sample", "sample": {"t": 0, "canary": None}}, "step is missing"),
+    "a step before there is a canary": (sample(-10.0, step=0), "step is 0 at t -10; before 0 stable is alone"),
+    "no step of a canary": (sample(10.0, step=-1), "step is -1 at t 10; from 0 on the canary has a step"),
+    "a weight that is a text": (sample(0.0, weight="x"), "weight is no number"),
+    "a weight below nothing": (sample(0.0, weight=-4), "weight is -4, which is no percentage"),
+    "a weight beyond all": (sample(0.0, weight=101), "weight is 101, which is no percentage"),
+    "more errors than requests": (
+        sample(0.0, canary={"requests": 2, "errors": 2.5}),
+        "canary has 2.5 errors of 2 requests",
+    ),
+    "requests beyond all counting": (
+        sample(0.0, baseline={"requests": 1.1e15, "errors": 0}),
+        "requests of baseline is 1.1e+15, which is more than can be counted exactly",
+    ),
+    "a bucket beyond all counting": (
+        sample(0.0, canary={"requests": 9, "errors": 0, "buckets": [0, 0, 0, 2e15]}),
+        "a bucket of canary is 2e+15",
+    ),
     "a revision that is a number": (sample(0.0, canary=7), "canary is neither counters nor null"),
     "requests that are missing": (sample(0.0, canary={"errors": 0}), "requests of canary is no number"),
     "requests that are NaN": (sample(0.0, baseline={"requests": math.nan, "errors": 0}), "requests of baseline is no"),
@@ -200,6 +218,41 @@ def test_a_message_that_cannot_be_meant_is_refused(case: str) -> None:
     found = refused(message)
     assert words in str(found)
     assert (found.code, bool(found.remedy)) == ("message", True)
+
+
+@pytest.mark.parametrize("arm", ["canary", "baseline"])
+def test_a_revision_that_is_missing_is_refused_and_a_lost_scrape_is_not(arm: str) -> None:
+    told = sample(0.0)
+    del told["sample"][arm]
+    assert f"{arm} is missing; write null for a scrape that was lost" in str(refused(told))
+    told["sample"][arm] = None
+    Judging(POLICY).take(told)
+
+
+def test_before_its_first_step_neither_step_nor_canary_need_be_there() -> None:
+    told = sample(-10.0)
+    del told["sample"]["step"], told["sample"]["canary"], told["sample"]["weight"]
+    Judging(POLICY).take(told)
+
+
+def test_steps_do_not_fall_until_the_next_start() -> None:
+    assert "step is 0 after 1, and steps never fall within a run" in str(refused(sample(0.0, step=1), sample(10.0)))
+    judging = Judging(POLICY)
+    judging.take(sample(0.0, step=1))
+    judging.take({"type": "start", "run": 2})
+    judging.take(sample(10.0))
+
+
+def test_requests_and_the_last_bucket_may_differ_and_it_is_said_once_a_run() -> None:
+    judging, odd = Judging(POLICY), {"requests": 10, "errors": 0, "buckets": [7, 7, 7, 8]}
+    for run in (1, 2):
+        judging.take({"type": "start", "run": run})
+        judging.take(sample(0.0, canary={**odd, "requests": 8 + 1e-9}))
+        assert judging.doubt == ""
+        judging.take(sample(10.0, canary=odd))
+        assert judging.doubt.startswith("canary has 10 requests, and 8 in the bucket +Inf")
+        judging.take(sample(20.0, canary=odd))
+        assert judging.doubt == ""
 
 
 @pytest.mark.parametrize(("before", "after"), [(10.0, 10.0), (10.0, 9.0), (0.0, -5.0)])

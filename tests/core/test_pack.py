@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gitops_serving import shipped
 from gitops_serving.core.errors import Invalid
 from gitops_serving.core.measure import Kind, Metric, Source
-from gitops_serving.core.model import Policy, Step
+from gitops_serving.core.model import Exhausted, Policy, Step
 from gitops_serving.core.pack import PREFERRED, Pack, chosen, detections, lookup, read_pack, render, resolve
 
 PATH = "policies/metrics/mine.yaml"
@@ -82,7 +82,7 @@ def shipped_packs() -> dict[str, Pack | Invalid]:
 
 def policy(*metrics: Metric) -> Policy:
     minute = timedelta(minutes=1)
-    return Policy(name="p", steps=(Step(10, minute),), ready_within=minute, patience=minute, metrics=metrics)
+    return Policy(name="p", steps=(Step(10, minute),), ready_within=minute, patience=2 * minute, metrics=metrics)
 
 
 SHIPPED = shipped_packs()
@@ -329,6 +329,15 @@ def test_all_that_does_not_fit_is_said_at_once() -> None:
     with pytest.raises(Invalid) as caught:
         resolve(policy(*metrics), SHIPPED)
     assert [each.code for each in (caught.value, *caught.value.others)] == ["pack", "unit"]
+
+
+def test_a_gauge_of_a_pack_needs_patience_for_a_window_of_three_blocks() -> None:
+    score = Metric(name="mean", pack="mlserver/mean-latency", tolerance=0.1)
+    short = replace(policy(score), patience=timedelta(seconds=100))
+    with pytest.raises(Invalid, match="the first evidence of metric mean may take 1m40s: three blocks of 30s and 10s"):
+        resolve(short, SHIPPED)
+    resolve(replace(short, on_silence=Exhausted.HOLD), SHIPPED)
+    resolve(replace(short, metrics=(replace(score, enforced=False),)), SHIPPED)
 
 
 # -- detection -------------------------------------------------------------------------------------------------------

@@ -130,6 +130,7 @@ def test_a_valid_policy_survives_being_read(
         "spec": {
             "steps": [{"setWeight": weight, "dwell": format_duration(dwell)} for weight in weights],
             "patience": format_duration(patience),
+            "onSilence": "hold",
             "analysis": {"minRequests": requests, "timing": {"block": format_duration(block)}, "metrics": metrics},
         },
     }

@@ -57,6 +57,7 @@ def played() -> Iterator[Played]:
 
 def test_the_demonstration_ends_well(played: Played) -> None:
     assert (played.code, played.errors) == (0, ""), played.out
+    assert "each service has answered 600 of 600 requests" in played.out
     assert played.report["ok"] is True
     assert played.report["problems"] == []
 
@@ -82,6 +83,14 @@ def test_the_bad_model_is_aborted_on_proof_and_the_stable_one_is_restored(played
     assert abort["reason"].startswith(("Errors ", "Latency ", "Breakage: "))  # it is slow too, and either may be first
     assert "and 20 is proof" in abort["reason"]
     assert rollout["moves"][-1]["action"] == "settle"
+
+
+def test_the_first_commit_of_either_says_what_its_steps_can_detect(played: Played) -> None:
+    for service in ("fraud/scorer", "fraud/ranker"):
+        commit = played.rollout(service)["moves"][0]["commit"]
+        told = evidence.git(played.place / "fleet.git", "show", "--no-patch", "--format=%B", commit)
+
+        assert "requests/s these steps can detect errors of +" in told.replace("\n", " "), told
 
 
 def test_a_promotion_leaves_the_new_model_in_git_and_an_abort_the_old_one(played: Played) -> None:
