@@ -250,6 +250,7 @@ class LindonMalek:
 # What "tuned" means is our guess, its limit fitted to the published false rollbacks: a minute's rhythm, two minutes'
 # window, latency too, and five failures forgiven.
 PEERS: dict[str, Callable[[], Peer]] = {
+    "flagger1": lambda: Flagger(threshold=1),
     "flagger5": lambda: Flagger(threshold=5),
     "flagger10": lambda: Flagger(threshold=10),
     "argo": lambda: Argo(limit=3),

@@ -84,7 +84,14 @@ def test_no_careful_peer_rolls_back_a_busy_calm_and_healthy_world(name: str) -> 
 
 @pytest.mark.parametrize(
     ("name", "at"),
-    [("flagger5", 300), ("flagger10", 600), ("argo", 1200), ("argo-default", 300), ("argo-tuned", 360)],
+    [
+        ("flagger1", 60),
+        ("flagger5", 300),
+        ("flagger10", 600),
+        ("argo", 1200),
+        ("argo-default", 300),
+        ("argo-tuned", 360),
+    ],
 )
 @pytest.mark.parametrize("canary", [failing, empty])
 def test_a_peer_rolls_back_at_its_last_failure_and_takes_nothing_for_a_failure(
