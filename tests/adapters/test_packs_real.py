@@ -156,7 +156,7 @@ def ask_all(reader: Metrics, expressions: Mapping[str, str], span: timedelta = S
 def policy(*packs: str) -> Policy:
     minute = timedelta(minutes=1)
     metrics = tuple(Metric(name=pack.replace("/", "-"), pack=pack) for pack in packs)
-    unresolved = Policy(steps=(Step(10, minute),), ready_within=minute, patience=minute, metrics=metrics)
+    unresolved = Policy(steps=(Step(10, minute),), ready_within=minute, patience=5 * minute, metrics=metrics)
     return resolve(unresolved, PACKS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import socket
 import threading
@@ -16,6 +17,7 @@ import requests
 import urllib3
 from prometheus_api_client import PrometheusConnect
 
+from gitops_serving.adapters import prometheus
 from gitops_serving.adapters.prometheus import PrometheusMetrics
 from gitops_serving.core.measure import Query, Reading, Series
 from tests.contract.stub import (
@@ -303,9 +305,9 @@ def test_a_query_that_would_load_too_much_may_be_asked_for_less(stub: Stub, metr
     assert (reading.wrong, reading.heavy) == (True, False)
 
 
-def test_a_read_that_is_cut_off_cuts_off_no_other(stub: Stub) -> None:
+def test_a_read_that_is_cut_off_cuts_off_no_other(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """They once shared their connections, and one slow query blinded every service that was looked at with it."""
-    begun, go_on = threading.Event(), threading.Event()
+    begun, waiting, go_on = threading.Event(), threading.Event(), threading.Event()
 
     def answer(call: Call) -> None:
         if call.request_seen.query["query"] == "drips":
@@ -315,11 +317,17 @@ def test_a_read_that_is_cut_off_cuts_off_no_other(stub: Stub) -> None:
             go_on.wait(20)
             call.reply(200, matrix(({}, [(1.0, "1")])))
 
+    def wait(futures: Any, timeout: float) -> Any:
+        waiting.set()
+        return concurrent.futures.wait(futures, timeout)
+
+    monkeypatch.setattr(prometheus, "wait", wait)
     stub.answer = answer
-    metrics = PrometheusMetrics(stub.url, timeout_seconds=5.0)
+    metrics = PrometheusMetrics(stub.url, timeout_seconds=20.0)
     with ThreadPoolExecutor(1) as other:
         healthy = other.submit(read_one, metrics, "healthy")
         assert begun.wait(20)
+        assert waiting.wait(20)
         metrics._timeout_seconds = TIMEOUT  # of the read that comes now
         assert read_one(metrics, "drips").blind
         go_on.set()
