@@ -203,7 +203,8 @@ def plan(
         return Plan(queries=(_witness(now, now, USUAL, survey),))
     if canary is None:
         scene = Scene(service=rollout.service, policy=policy, survey=survey, stable=live.rolled)
-        return written(scene, now - lag(survey) + grid(policy, survey), (), now=now)  # as if it began just now
+        origin = now - lag(survey) + grid(policy, survey)  # as if it began just now
+        return written(scene, origin, (), now=now, folded=folded, most=most)
     name = live.names.get(canary.label)
     if name is None or canary.weight == 100:
         return Plan(queries=(_witness(now, now, USUAL, survey),))
