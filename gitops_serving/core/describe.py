@@ -84,7 +84,7 @@ def _measured(policy: Policy, metric: Metric, evidence: Evidence, lack: str, *, 
         because += f"; evidence {short(e)}" + (", which smells" if lack == "smells" and not guilty else "")
     if lack == "stale":
         because += f"; nothing new has come in for {evidence.t - tally.last:.0f} s"
-    if lack in {"requests", "windows"} and canary is not None and not guilty:
+    if lack in {"requests", "few"} and canary is not None and not guilty:
         because += f"; {_needed(policy, evidence, metric)}"
     return Measurement(
         metric=metric.name,

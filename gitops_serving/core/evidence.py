@@ -34,7 +34,7 @@ SMELLS = 4.0  # evidence at which nothing rises any more, though it proves nothi
 SMELLS_ALONE = 3.9  # likewise of one metric, which others must not outweigh; a first block of 20 requests can reach it
 GROSS_SHARE = 0.2  # of the budget, for plain breakage, where errors are compared
 NOT_SEEN = float("-inf")
-NO_SILENCE = {"edges", "beyond"}  # lacks that time does not change, and no patience ends
+NO_SILENCE = {"edges", "beyond", "few"}  # lacks that no patience ends: time does not change them, or more is coming
 FRESH = 120.0  # seconds for which what came in last speaks of now, whatever the distances
 BLOCKS_MISSED, WINDOWS_MISSED = 4, 2  # usual distances after which it does no longer
 LENGTHS = 9  # distances, by whose middle the usual one is known
@@ -347,12 +347,12 @@ def _lack(evidence: Evidence, question: Question) -> str:
         return "drift"
     if question.kind in (Kind.GAUGE, Kind.DRIFT) and not tally.blocks:
         return "windows"
-    if isinstance(track, Gauge) and track.windows < FEWEST:  # they say nothing yet, however far apart the two are
-        return "windows"
     if question.kind not in (Kind.GAUGE, Kind.DRIFT) and (tally.requests[0] < terms.min_requests or not tally.blocks):
         return "requests"
     if evidence.t - tally.last > fresh_for(evidence, question):
         return "stale"
+    if isinstance(track, Gauge) and track.windows < FEWEST:  # they say nothing yet, however far apart the two are
+        return "few"
     if isinstance(track, Latency) and track.margin.tolerance is not None and not track.rows:
         return "requests" if chosen(track.exceeding) else "edges"
     if isinstance(track, Latency) and track.margin.limit is not None and track.limit is None:

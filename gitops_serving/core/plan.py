@@ -135,6 +135,11 @@ class Signal:
     key: str
     source: Source
 
+    @property
+    def asked(self) -> dict[tuple[str, str], str]:
+        """The names of its queries, by part and revision."""
+        return {(part, arm): f"{self.key}/{part}/{arm}" for part in self.source.parts for arm in ARMS}
+
 
 @dataclass(frozen=True, slots=True)
 class Missing:
@@ -169,15 +174,8 @@ class Plan:
         What only dry runs ask for may stay unanswered: they never decide, and so they never keep others waiting.
         """
         obeyed = {question.name for question in self.terms.questions if question.enforced} if self.terms else set()
-        dry = {signal.key for signal in self.signals.values()} - {
-            signal.key for name, signal in self.signals.items() if name in obeyed
-        }
-        causes = (
-            reading.cause
-            for name, reading in readings.items()
-            if reading.blind and name.rpartition("/")[0].rpartition("/")[0] not in dry
-        )
-        return next(causes, "")
+        needed = {WITNESS}.union(*(s.asked.values() for name, s in self.signals.items() if name in obeyed))
+        return next((reading.cause for name, reading in readings.items() if reading.blind and name in needed), "")
 
     @property
     def instants(self) -> range:
@@ -315,7 +313,7 @@ def _about(scene: Scene, asked: Plan) -> list[Query]:
             continue
         queries += [
             Query(
-                name=f"{signal.key}/{part}/{arm}",
+                name=signal.asked[part, arm],
                 expression=scene.query(template, arm, step * wide),
                 start=origin + step * begin,
                 end=origin + step * end,

@@ -31,10 +31,8 @@ MOST_TOLERANCE = 10.0  # a guess: eleven times as bad as stable; whoever allows 
 SHORTEST = timedelta(milliseconds=1)  # as a limit in seconds: no model answers faster
 HAVE_PATIENCE = "raise spec.patience above that, shorten timing.block or delay, or write onSilence: hold"
 WINDOW_BLOCKS = 3  # of which a window of a gauge is made
-SHORTEST_LOOK, LONGEST_LOOK = (
-    timedelta(seconds=1),
-    timedelta(minutes=1),
-)  # as often as Prometheus scrapes, or thrice a block
+# A look comes as often as Prometheus scrapes, or thrice a block.
+SHORTEST_LOOK, LONGEST_LOOK = timedelta(seconds=1), timedelta(minutes=1)
 LONGEST = timedelta(hours=1)  # as a limit of latency: longer than Knative lets a request take by default
 
 _PACK = re.compile(rf"({fields.NAME.pattern}/)?{fields.NAME.pattern}")

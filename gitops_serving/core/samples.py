@@ -87,16 +87,11 @@ def _signals(plan: Plan) -> list[tuple[Signal, list[str]]]:
     return list(found.values())
 
 
-def _queries(signal: Signal) -> dict[tuple[str, str], str]:
-    """Name the queries about a signal, by part and revision."""
-    return {(part, arm): f"{signal.key}/{part}/{arm}" for part in signal.source.parts for arm in ARMS}
-
-
 def _refused(plan: Plan, readings: Mapping[str, Reading]) -> dict[str, str]:
     """Say by metric why Prometheus does not answer its queries: it never will, or it is a dry run's."""
     found = {}
     for name, signal in plan.signals.items():
-        asked = [readings[query] for query in _queries(signal).values() if query in readings]
+        asked = [readings[query] for query in signal.asked.values() if query in readings]
         if cause := next((reading.cause for reading in asked if reading.wrong or reading.blind), ""):
             found[name] = cause
     return found
@@ -106,7 +101,7 @@ def _heard(plan: Plan, signal: Signal, readings: Mapping[str, Reading]) -> dict[
     """Sort what was read of a signal by instants of the grid, which rise; what is no number is no sample."""
     found: dict[int, dict[tuple[str, str], list[tuple[Line, float]]]] = {}
     grid = Grid.of(plan)
-    for key, query in _queries(signal).items():
+    for key, query in signal.asked.items():
         at: dict[int, list[tuple[Line, float]]] = {}
         for series in readings[query].series if query in readings else ():
             line = Line.of(series, signal.source.scale)
