@@ -206,7 +206,7 @@ def _slower(track: Latency, look: _Look) -> Told:
 
     factor = _least(proves, 1 + (track.margin.tolerance or 0.0), SLOWEST)
     if factor is None:
-        return Told(f"no {look.name} up to {SLOWEST:.0f} times stable's", seen=False)
+        return Told(f"of {look.name} nothing is promised up to {SLOWEST:.0f} times stable's", seen=False)
     if factor >= TIMES:
         return Told(f"{look.name} of {math.ceil(factor)} times stable's")
     return Told(f"{look.name} of +{math.ceil((factor - 1) * 100)}%")

@@ -100,7 +100,8 @@ def test_a_limit_that_stable_breaks_itself_shows_nothing() -> None:
 def test_what_cannot_be_seen_is_said_beside_what_can() -> None:
     assert said(0.2) == "at 0.2 requests/s these steps can detect errors of +32 points or latency of 44 times stable's"
     assert said(0.1) == (
-        "at 0.1 requests/s these steps can detect errors of +64 points; no latency up to 100 times stable's"
+        "at 0.1 requests/s these steps can detect errors of +64 points; "
+        "of latency nothing is promised up to 100 times stable's"
     )
 
 
