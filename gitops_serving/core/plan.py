@@ -169,13 +169,13 @@ class Plan:
     key: tuple[object, ...] = ()  # what the evidence is of; another key, other evidence
 
     def blinding(self, readings: Mapping[str, Reading]) -> str:
-        """Say why nothing can be seen; empty: everything that may decide was answered.
-
-        What only dry runs ask for may stay unanswered: they never decide, and so they never keep others waiting.
-        """
+        """Say why nothing can be seen; empty: all was answered but for dry runs, which keep nobody else waiting."""
         obeyed = {question.name for question in self.terms.questions if question.enforced} if self.terms else set()
-        needed = {WITNESS}.union(*(s.asked.values() for name, s in self.signals.items() if name in obeyed))
-        return next((reading.cause for name, reading in readings.items() if reading.blind and name in needed), "")
+        needed, dry = set[str](), set[str]()
+        for name, signal in self.signals.items():
+            (needed if name in obeyed else dry).update(signal.asked.values())
+        causes = (reading.cause for name, reading in readings.items() if reading.blind and name not in dry - needed)
+        return next(causes, "")
 
     @property
     def instants(self) -> range:
